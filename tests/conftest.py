@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: markers that skip with a reason, and hypothesis profiles.
+
+`@pytest.mark.root` and `@pytest.mark.tool("nft", "tcpdump")` skip a test where it cannot run and say why;
+a missing tool names the package lists, so that a skip is an instruction and not a shrug.
+"""
+
+import os
+import shutil
+
+import hypothesis
+import pytest
+
+# Two cores are shared with whatever else runs: time limits on single examples would only make noise.
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=100_000)
+hypothesis.settings.load_profile("default")
+
+
+def why_not_root() -> str | None:
+    """The reason for which tests marked `root` cannot run here, or None."""
+    if os.geteuid() != 0:
+        return "needs root (network namespaces, BPF): run `sudo make test`"
+    return None
+
+
+def why_not_tools(names: tuple[str, ...]) -> str | None:
+    """The reason for which tests that call these programs cannot run here, or None."""
+    absent = [name for name in names if shutil.which(name) is None]
+    if absent:
+        return f"not installed: {', '.join(absent)}; `make setup-test` installs what the tests need"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose markers ask for what this machine has not."""
+    if item.get_closest_marker("root") and (reason := why_not_root()):
+        pytest.skip(reason)
+    for marker in item.iter_markers("tool"):
+        if reason := why_not_tools(marker.args):
+            pytest.skip(reason)
