@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The only place that counts, and the only way out: a packet cannot leave uncounted.
+ */
+#ifndef NW_ACCOUNT_H
+#define NW_ACCOUNT_H
+
+#include "config.h"
+#include "decide.h"
+#include "maps.h"
+
+static __always_inline void add_packet(struct nw_counter *counter, __u64 bytes)
+{
+	if (!counter)
+		return;
+	counter->packets++;
+	counter->bytes += bytes;
+}
+
+static __always_inline int account(struct xdp_md *ctx, const struct decision *decision)
+{
+	__u32 reason = decision->reason, class_id = decision->class_id;
+	__u64 bytes = ctx->data_end - ctx->data;
+
+	if (!nw_config.dry_run) {
+		add_packet(bpf_map_lookup_elem(&reason_counters, &reason), bytes);
+		if (class_id)
+			add_packet(bpf_map_lookup_elem(&class_counters, &class_id), bytes);
+	}
+	return decision->verdict == NW_VERDICT_DROP ? XDP_DROP : XDP_PASS;
+}
+
+#endif

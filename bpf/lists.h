@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Source address to class id. Hosts first, then the longest prefix: userspace gives each entry the
+ * class of everything that covers it, so the first match is final. Cache misses are the whole cost;
+ * the buckets engine touches one line of the table for a listed host and one word of the bitmap,
+ * which stays in the cache, for everybody else.
+ */
+#ifndef NW_LISTS_H
+#define NW_LISTS_H
+
+#include "config.h"
+#include "maps.h"
+#include "parse.h"
+
+/* The class of *address* in one line, 0 if it is not there; the line's flags go to *metadata*. */
+static __always_inline __u32 search_line(__u32 index, __u32 address, __u64 *metadata)
+{
+	const volatile struct nw_line *line = bpf_map_lookup_elem(&lines, &index);
+	__u64 found = 0;
+
+	if (!line)
+		return 0;
+	*metadata = line->metadata;
+	/* No branch on which slot matches: it could only be predicted wrongly, and late, when the line
+	 * has come from memory. An empty slot is all zero: it can only match 0.0.0.0, with class 0.
+	 */
+#pragma unroll
+	for (int i = 0; i < NW_LINE_SLOTS; i++) {
+		__u64 slot = line->slots[i];
+		__u64 differs = slot >> 32 ^ address;
+
+		barrier_var(differs); /* or clang turns the mask back into a branch */
+		found |= slot & (__u64)((__s64)(differs - 1) >> 63);
+	}
+	return (found >> 16) & 0xFFFF;
+}
+
+/* Multiply-add-shift, universal for a random odd multiplier: Dietzfelbinger et al., 1997. */
+static __always_inline __u32 line_of(__u32 address, int choice)
+{
+	__u64 hash = nw_config.hash_multiplier[choice] * address + nw_config.hash_addend[choice];
+
+	return (hash >> nw_config.line_shift) & nw_config.line_mask;
+}
+
+static __always_inline __u32 host4_in_hash(__be32 address)
+{
+	__u32 *class_id = bpf_map_lookup_elem(&hosts4, &address);
+
+	return class_id ? *class_id : 0;
+}
+
+static __always_inline __u32 host4_in_table(__be32 address)
+{
+	__u32 host_order = bpf_ntohl(address);
+	__u64 metadata = 0, unused;
+	__u32 class_id = search_line(line_of(host_order, 0), host_order, &metadata);
+
+	if (class_id || !metadata)
+		return class_id;
+	class_id = search_line(line_of(host_order, 1), host_order, &unused);
+	if (class_id || !(metadata & NW_LINE_SPILL))
+		return class_id;
+	return host4_in_hash(address);
+}
+
+static __always_inline __u32 prefix4(__be32 address)
+{
+	struct nw_prefix4 key = { .length = 32, .address = address };
+	__u32 *class_id = bpf_map_lookup_elem(&prefixes4, &key);
+
+	return class_id ? *class_id : 0;
+}
+
+/* Whether anything of a plane's kind is listed in the address's /24. */
+static __always_inline int is_marked(__u32 plane, __be32 address)
+{
+	__u32 net = bpf_ntohl(address) >> 8;
+	__u32 index = plane + (net >> 6);
+	const volatile __u64 *word = bpf_map_lookup_elem(&bitmap, &index);
+
+	return word && *word >> (net & 63) & 1;
+}
+
+static __always_inline __u32 lookup4_buckets(__be32 address)
+{
+	__u32 class_id = 0;
+
+	if (is_marked(NW_BITMAP_HOSTS, address))
+		class_id = host4_in_table(address);
+	if (!class_id && is_marked(NW_BITMAP_PREFIXES, address))
+		class_id = prefix4(address);
+	return class_id;
+}
+
+static __always_inline __u32 lookup4_classic(__be32 address, const struct nw_population *counts)
+{
+	__u32 class_id = 0;
+
+	if (counts->hosts4)
+		class_id = host4_in_hash(address);
+	if (!class_id && counts->prefixes4)
+		class_id = prefix4(address);
+	return class_id;
+}
+
+static __always_inline __u32 lookup6(const struct in6_addr *address,
+				     const struct nw_population *counts)
+{
+	struct nw_prefix6 key = { .length = 128 };
+	__u32 *class_id = NULL;
+
+	__builtin_memcpy(key.address, address, sizeof(key.address));
+	if (counts->hosts6)
+		class_id = bpf_map_lookup_elem(&hosts6, &key.address);
+	if (!class_id && counts->prefixes6)
+		class_id = bpf_map_lookup_elem(&prefixes6, &key);
+	return class_id ? *class_id : 0;
+}
+
+/* The class of the packet's source, 0 if no list covers it. */
+static __always_inline __u32 lookup_source(const struct packet *packet)
+{
+	struct nw_population *counts;
+	__u32 zero = 0;
+
+	if (packet->family == 4 && nw_config.engine == NW_ENGINE_BUCKETS)
+		return lookup4_buckets(packet->ip4->saddr);
+	counts = bpf_map_lookup_elem(&population, &zero);
+	if (!counts)
+		return 0;
+	if (packet->family == 4)
+		return lookup4_classic(packet->ip4->saddr, counts);
+	return lookup6(&packet->ip6->saddr, counts);
+}
+
+#endif

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Every map of the data plane: who writes it, who reads it, what a missing entry means.
+ * Sizes of the list maps are set by userspace before the load, from the policy's capacities; the
+ * maps of an engine that is not selected are not created.
+ */
+#ifndef NW_MAPS_H
+#define NW_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "neurowall.h"
+
+/* Buckets engine, IPv4 hosts. Userspace writes slots through mmap; a host that is not in its first
+ * line, nor its second where the first says NW_LINE_OVERFLOW, is not in the table. Values of 64
+ * bytes are aligned to cache lines only because the map is mmapable.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_line);
+} lines SEC(".maps");
+
+/* Buckets engine: two planes of one bit for each IPv4 /24, NW_BITMAP_*, in words of 64. Userspace sets a
+ * bit before the first entry and clears it after the last; 0 means that nothing of its kind is listed
+ * there. Planes, not pairs of bits: a listed host then touches 2 MiB, not 4, which is 4 % of a flood.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, NW_BITMAP_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} bitmap SEC(".maps");
+
+/* IPv4 hosts to class id: all of them in the classic engine, in the buckets engine only those that
+ * found both their lines full. Userspace writes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __be32);
+	__type(value, __u32);
+} hosts4 SEC(".maps");
+
+/* IPv4 prefixes to class id, longest match. Userspace writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct nw_prefix4);
+	__type(value, __u32);
+} prefixes4 SEC(".maps");
+
+/* IPv6 hosts to class id. Userspace writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct nw_host6);
+	__type(value, __u32);
+} hosts6 SEC(".maps");
+
+/* IPv6 prefixes to class id, longest match. Userspace writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct nw_prefix6);
+	__type(value, __u32);
+} prefixes6 SEC(".maps");
+
+/* How many entries the maps above hold, so that an empty one is not looked up. Userspace writes:
+ * a count grows before the first entry is there and shrinks after the last has gone.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_population);
+} population SEC(".maps");
+
+/* Class id to verdict. Userspace writes an element before the first entry that names it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_class);
+} classes SEC(".maps");
+
+/* Packets that matched a class. The kernel adds, userspace reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_counter);
+} class_counters SEC(".maps");
+
+/* Packets by reason; the sum is every packet seen. The kernel adds, userspace reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, NW_REASON_MAX);
+	__type(key, enum nw_reason);
+	__type(value, struct nw_counter);
+} reason_counters SEC(".maps");
+
+/* The operator's own ways in. Userspace writes; the kernel counts within the window. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct nw_failsafe_key);
+	__type(value, struct nw_failsafe);
+} failsafe SEC(".maps");
+
+#endif

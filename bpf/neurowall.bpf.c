@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The data plane: one program at XDP ingress. See ARCHITECTURE.md, "A packet".
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "account.h"
+#include "config.h"
+#include "decide.h"
+#include "parse.h"
+
+static __always_inline struct decision judge_ip(struct packet *packet, int family)
+{
+	enum nw_reason malformed = parse_ip(packet, family);
+
+	return malformed == NW_REASON_DEFAULT ? decide_ip(packet) : drop(malformed);
+}
+
+/*
+ * A function of its own, so that clang keeps IPv4 in registers: with both families in one body
+ * everything they share goes through the stack, 15 ns a packet. BPF returns one word: struct
+ * decision travels packed.
+ */
+static __noinline __u64 judge_ipv6(struct xdp_md *ctx)
+{
+	struct packet packet = {};
+	struct decision decision;
+
+	if (parse_ethernet(ctx, &packet) != NW_REASON_DEFAULT)
+		return 0; /* cannot be: the caller has parsed it */
+	decision = judge_ip(&packet, 6);
+	return (__u64)decision.class_id << 32 | decision.reason << 8 | decision.verdict;
+}
+
+static __always_inline struct decision judge(struct xdp_md *ctx)
+{
+	struct packet packet = {};
+	enum nw_reason malformed = parse_ethernet(ctx, &packet);
+	__u64 packed;
+
+	if (malformed != NW_REASON_DEFAULT)
+		return drop(malformed);
+	if (packet.ethertype == bpf_htons(ETH_P_IP))
+		return judge_ip(&packet, 4);
+	if (packet.ethertype != bpf_htons(ETH_P_IPV6))
+		return decide_not_ip(&packet);
+	packed = judge_ipv6(ctx);
+	return (struct decision){ .class_id = packed >> 32, .reason = packed >> 8, .verdict = packed };
+}
+
+SEC("xdp")
+int nw_ingress(struct xdp_md *ctx)
+{
+	struct decision decision = judge(ctx);
+
+	return account(ctx, &decision);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

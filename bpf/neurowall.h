@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * What the kernel programs and userspace share: limits, enums and structs. No code.
+ *
+ * neurowall/kernel/layout.py mirrors this file. tests/unit/kernel/test_layout.py and the start of
+ * the daemon compare the two through the object's BTF, so neither can drift. Every pad byte has a
+ * name: an unset one in a map key loads and then never matches (the build runs -Wpadded -Werror).
+ *
+ * Byte order: __beNN fields are as on the wire; everything else is the host's.
+ */
+#ifndef NEUROWALL_H
+#define NEUROWALL_H
+
+#include <linux/types.h>
+
+enum nw_constant {
+	/* Bump when a shared struct, a map or the meaning of a slot changes: pins of another
+	 * ABI are not adopted, they are replaced beside the running program.
+	 */
+	NW_ABI = 1,
+	NW_LINE_SLOTS = 7, /* and one metadata word make a 64-byte cache line */
+	NW_FAILSAFE_PREFIXES = 4,
+	NW_VLAN_DEPTH = 2, /* 802.1ad outside 802.1Q; deeper is dropped */
+	NW_EXTENSION_DEPTH = 8, /* IPv6 extension headers walked; longer chains are dropped */
+	/* Flags in the metadata word of a line. */
+	NW_LINE_OVERFLOW = 1, /* hosts of this line may be in their second choice */
+	NW_LINE_SPILL = 2, /* ... and in the map hosts4 */
+	/* First word of each plane of the bitmap; a plane has one bit for each IPv4 /24. */
+	NW_BITMAP_HOSTS = 0, /* a listed host is in it */
+	NW_BITMAP_PREFIXES = 1 << 18, /* a listed prefix touches it */
+	NW_BITMAP_WORDS = 1 << 19,
+};
+
+enum nw_verdict {
+	NW_VERDICT_PASS = 0,
+	NW_VERDICT_DROP = 1,
+	NW_VERDICT_MAX,
+};
+
+/* Why a packet got its verdict. Exactly one is counted for each packet. */
+enum nw_reason {
+	NW_REASON_DEFAULT = 0, /* pass: nothing matched, nftables decides the rest */
+	NW_REASON_ALLOW_LIST, /* pass: the source is in an allow list */
+	NW_REASON_BLOCK_LIST, /* drop: the source is in a block list */
+	NW_REASON_FAILSAFE, /* pass: the operator's own way in */
+	NW_REASON_ARP, /* pass: essential */
+	NW_REASON_NEIGHBOUR_DISCOVERY, /* pass: essential, RFC 4861, hop limit 255 */
+	NW_REASON_MULTICAST_LISTENER, /* pass: essential, MLD of link-local origin, RFC 3810 */
+	NW_REASON_DHCP, /* pass: essential, cannot be routed: broadcast or link-local */
+	NW_REASON_LACP, /* pass: essential, IEEE 802.3 slow protocols */
+	NW_REASON_EAPOL, /* pass: essential, IEEE 802.1X */
+	NW_REASON_ICMP_ERROR, /* pass: the stack checks the embedded tuple */
+	NW_REASON_FRAGMENT, /* pass: a later fragment, nftables sees it reassembled */
+	NW_REASON_TUNNEL, /* pass: GRE, IP-in-IP, 6in4, ...; only the outer source was checked */
+	NW_REASON_UNPARSED_PASS, /* pass: an EtherType that is not parsed, as configured */
+	NW_REASON_UNPARSED_DROP, /* drop: the same, as configured */
+	NW_REASON_TRUNCATED, /* drop: the frame ends inside a header */
+	NW_REASON_MALFORMED_IPV4, /* drop: version, ihl or total length is impossible */
+	NW_REASON_MALFORMED_IPV6, /* drop: version or an extension header is impossible */
+	NW_REASON_MALFORMED_TCP, /* drop: data offset below 5 or beyond the packet */
+	NW_REASON_MALFORMED_UDP, /* drop: length below 8 or beyond the packet */
+	NW_REASON_FRAGMENT_TINY, /* drop: a first fragment without its whole L4 header, RFC 1858 */
+	NW_REASON_FRAGMENT_OVERLAP, /* drop: offset 1 would rewrite the TCP flags, RFC 1858 */
+	NW_REASON_VLAN_DEPTH, /* drop: more VLAN tags than NW_VLAN_DEPTH */
+	NW_REASON_EXTENSION_DEPTH, /* drop: more extension headers than NW_EXTENSION_DEPTH */
+	NW_REASON_MAX,
+};
+
+enum nw_engine {
+	NW_ENGINE_CLASSIC = 0, /* BPF hash and LPM trie only */
+	NW_ENGINE_BUCKETS = 1, /* IPv4 hosts in the bucket table, behind a /24 bitmap */
+};
+
+/* The only variable in .rodata: the verifier prunes what a role does not use. */
+struct nw_config {
+	__u64 hash_multiplier[2]; /* of the first and second choice of line; random per boot, odd */
+	__u64 hash_addend[2];
+	enum nw_constant abi; /* NW_ABI */
+	enum nw_engine engine;
+	__u32 line_shift; /* 64 - log2(lines of the bucket table) */
+	__u32 line_mask; /* lines - 1 */
+	enum nw_verdict unparsed_verdict; /* of EtherTypes that are not parsed */
+	__u32 failsafe; /* 1 if this role has failsafe entries */
+	__u32 dry_run; /* 1: count nothing, write nothing */
+	__u32 role; /* which role this program was loaded for, see kernel/dataplane.py */
+};
+
+/*
+ * One line of the bucket table: seven hosts and a metadata word, one cache line.
+ * A slot is address << 32 | class << 16 | flags; class 0 means empty, whatever the address. The
+ * writer stores a slot with one 8-byte store, the reader loads it once.
+ */
+struct nw_line {
+	__u64 slots[NW_LINE_SLOTS];
+	__u64 metadata; /* NW_LINE_*: set before the first spill, cleared only by a rebuild */
+};
+
+struct nw_prefix4 {
+	__u32 length;
+	__be32 address;
+};
+
+struct nw_prefix6 {
+	__u32 length;
+	__u8 address[16];
+};
+
+struct nw_host6 {
+	__u8 address[16];
+};
+
+/* What a class id means. Class 0 is never used. */
+struct nw_class {
+	enum nw_verdict verdict;
+	__u32 is_defined; /* 1; an element that was never written drops */
+};
+
+struct nw_counter {
+	__u64 packets;
+	__u64 bytes; /* of the frame as XDP sees it, without FCS */
+};
+
+/* How many entries each structure holds; an empty one is not looked up. One writer: userspace. */
+struct nw_population {
+	__u32 hosts4; /* in the BPF hash; those in the bucket table are found through the bitmap */
+	__u32 prefixes4;
+	__u32 hosts6;
+	__u32 prefixes6;
+};
+
+/* The gateway's own service that must stay reachable, and from where. */
+struct nw_failsafe_key {
+	__u8 address[16]; /* the gateway's own; IPv4 in the last four bytes, the rest zero */
+	__u32 ifindex;
+	__be16 port;
+	__u8 family; /* 4 or 6 */
+	__u8 pad;
+};
+
+struct nw_failsafe {
+	__u64 window_start; /* nanoseconds, CLOCK_MONOTONIC; fixed windows of one second */
+	__u64 window_packets;
+	__u32 packets_per_second;
+	__u32 prefixes;
+	__u8 source[NW_FAILSAFE_PREFIXES][16];
+	__u8 mask[NW_FAILSAFE_PREFIXES][16];
+};
+
+#endif

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ctypes mirror of bpf/neurowall.h, and the proof that an object file agrees with it.
+
+Fields are in the machine's byte order except those named in BIG_ENDIAN of their struct (the header's
+__be types): these hold the bytes as on the wire, so on a little-endian machine set them with
+int.from_bytes(packed, sys.byteorder) or socket.htons.
+"""
+
+import ctypes as c
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import ClassVar
+
+from neurowall.kernel import btf
+from neurowall.model.reasons import Reason, Verdict
+
+
+class LayoutError(Exception):
+    """An object file was built from another neurowall.h; *differences* lists every one."""
+
+    def __init__(self, path: Path, differences: tuple[str, ...]) -> None:
+        lines = "".join(f"\n  {line}" for line in differences)
+        super().__init__(
+            f"{path} does not match this version of Neurowall, reinstall it or run 'make objects':{lines}"
+        )
+        self.differences = differences
+
+
+class Constant:
+    """enum nw_constant. Not an enum here: its values repeat, and equal members would be one."""
+
+    ABI = 1
+    LINE_SLOTS = 7
+    FAILSAFE_PREFIXES = 4
+    VLAN_DEPTH = 2
+    EXTENSION_DEPTH = 8
+    LINE_OVERFLOW = 1
+    LINE_SPILL = 2
+    BITMAP_HOSTS = 0
+    BITMAP_PREFIXES = 1 << 18
+    BITMAP_WORDS = 1 << 19
+
+
+class Engine(IntEnum):
+    """enum nw_engine."""
+
+    CLASSIC = 0
+    BUCKETS = 1
+
+
+class _Mirror(c.Structure):
+    """A struct of the header; C_NAME is its name there."""
+
+    C_NAME: ClassVar[str]
+    BIG_ENDIAN: ClassVar[frozenset[str]] = frozenset()
+
+
+class Config(_Mirror):
+    """What a program is loaded with: the whole of .rodata."""
+
+    C_NAME = "nw_config"
+    hash_multiplier: c.Array[c.c_uint64]
+    hash_addend: c.Array[c.c_uint64]
+    abi: int
+    engine: int
+    line_shift: int
+    line_mask: int
+    unparsed_verdict: int
+    failsafe: int
+    dry_run: int
+    role: int
+    _fields_ = (
+        ("hash_multiplier", c.c_uint64 * 2),
+        ("hash_addend", c.c_uint64 * 2),
+        ("abi", c.c_uint32),
+        ("engine", c.c_uint32),
+        ("line_shift", c.c_uint32),
+        ("line_mask", c.c_uint32),
+        ("unparsed_verdict", c.c_uint32),
+        ("failsafe", c.c_uint32),
+        ("dry_run", c.c_uint32),
+        ("role", c.c_uint32),
+    )
+
+
+class Line(_Mirror):
+    """One line of the bucket table. A slot is address << 32 | class << 16 | flags, the address a number."""
+
+    C_NAME = "nw_line"
+    slots: c.Array[c.c_uint64]
+    metadata: int
+    _fields_ = (("slots", c.c_uint64 * Constant.LINE_SLOTS), ("metadata", c.c_uint64))
+
+
+class Prefix4(_Mirror):
+    """Key of prefixes4: length in bits, address as on the wire."""
+
+    C_NAME = "nw_prefix4"
+    BIG_ENDIAN = frozenset({"address"})
+    length: int
+    address: int
+    _fields_ = (("length", c.c_uint32), ("address", c.c_uint32))
+
+
+class Prefix6(_Mirror):
+    """Key of prefixes6: length in bits, address as on the wire."""
+
+    C_NAME = "nw_prefix6"
+    length: int
+    address: c.Array[c.c_uint8]
+    _fields_ = (("length", c.c_uint32), ("address", c.c_uint8 * 16))
+
+
+class Host6(_Mirror):
+    """Key of hosts6: the address as on the wire."""
+
+    C_NAME = "nw_host6"
+    address: c.Array[c.c_uint8]
+    _fields_ = (("address", c.c_uint8 * 16),)
+
+
+class Class(_Mirror):
+    """Value of classes: a model.reasons.Verdict, and 1 once the class is defined."""
+
+    C_NAME = "nw_class"
+    verdict: int
+    is_defined: int
+    _fields_ = (("verdict", c.c_uint32), ("is_defined", c.c_uint32))
+
+
+class Counter(_Mirror):
+    """Value of the counters, one for each possible cpu; bytes of frames without FCS."""
+
+    C_NAME = "nw_counter"
+    packets: int
+    bytes: int
+    _fields_ = (("packets", c.c_uint64), ("bytes", c.c_uint64))
+
+
+class Population(_Mirror):
+    """How many entries each map holds."""
+
+    C_NAME = "nw_population"
+    hosts4: int
+    prefixes4: int
+    hosts6: int
+    prefixes6: int
+    _fields_ = (
+        ("hosts4", c.c_uint32),
+        ("prefixes4", c.c_uint32),
+        ("hosts6", c.c_uint32),
+        ("prefixes6", c.c_uint32),
+    )
+
+
+class FailsafeKey(_Mirror):
+    """Key of failsafe: the gateway's own address (IPv4 in the last four bytes) and port on the wire."""
+
+    C_NAME = "nw_failsafe_key"
+    BIG_ENDIAN = frozenset({"port"})
+    address: c.Array[c.c_uint8]
+    ifindex: int
+    port: int
+    family: int
+    pad: int
+    _fields_ = (
+        ("address", c.c_uint8 * 16),
+        ("ifindex", c.c_uint32),
+        ("port", c.c_uint16),
+        ("family", c.c_uint8),
+        ("pad", c.c_uint8),
+    )
+
+
+class Failsafe(_Mirror):
+    """Value of failsafe: who may come in (IPv4 in the last four bytes), how often, the current second."""
+
+    C_NAME = "nw_failsafe"
+    window_start: int
+    window_packets: int
+    packets_per_second: int
+    prefixes: int
+    source: c.Array[c.Array[c.c_uint8]]
+    mask: c.Array[c.Array[c.c_uint8]]
+    _fields_ = (
+        ("window_start", c.c_uint64),
+        ("window_packets", c.c_uint64),
+        ("packets_per_second", c.c_uint32),
+        ("prefixes", c.c_uint32),
+        ("source", c.c_uint8 * 16 * Constant.FAILSAFE_PREFIXES),
+        ("mask", c.c_uint8 * 16 * Constant.FAILSAFE_PREFIXES),
+    )
+
+
+STRUCTS: tuple[type[_Mirror], ...] = (
+    Config, Line, Prefix4, Prefix6, Host6, Class, Counter, Population, FailsafeKey, Failsafe,
+)  # fmt: skip
+
+ENUMS: Mapping[str, Mapping[str, int]] = {
+    "nw_constant": {f"NW_{k}": v for k, v in vars(Constant).items() if k.isupper()},
+    "nw_verdict": {f"NW_VERDICT_{each.name}": each.value for each in Verdict}
+    | {"NW_VERDICT_MAX": len(Verdict)},
+    "nw_reason": {f"NW_REASON_{each.name}": each.value for each in Reason} | {"NW_REASON_MAX": len(Reason)},
+    "nw_engine": {f"NW_ENGINE_{each.name}": each.value for each in Engine},
+}
+
+
+@dataclass(frozen=True)
+class MapLayout:
+    """What a map is: enum bpf_map_type, key and value as C spells them, BPF_F_* flags."""
+
+    kind: int
+    key: str
+    value: str
+    flags: int = 0
+
+
+_HASH, _ARRAY, _PERCPU_ARRAY, _LPM_TRIE = 1, 2, 6, 11
+_NO_PREALLOC, _MMAPABLE = 1 << 0, 1 << 10
+MAPS: Mapping[str, MapLayout] = {
+    "lines": MapLayout(_ARRAY, "__u32", "struct nw_line", _MMAPABLE),
+    "bitmap": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
+    "hosts4": MapLayout(_HASH, "__be32", "__u32"),
+    "prefixes4": MapLayout(_LPM_TRIE, "struct nw_prefix4", "__u32", _NO_PREALLOC),
+    "hosts6": MapLayout(_HASH, "struct nw_host6", "__u32"),
+    "prefixes6": MapLayout(_LPM_TRIE, "struct nw_prefix6", "__u32", _NO_PREALLOC),
+    "population": MapLayout(_ARRAY, "__u32", "struct nw_population"),
+    "classes": MapLayout(_ARRAY, "__u32", "struct nw_class"),
+    "class_counters": MapLayout(_PERCPU_ARRAY, "__u32", "struct nw_counter"),
+    "reason_counters": MapLayout(_PERCPU_ARRAY, "enum nw_reason", "struct nw_counter"),
+    "failsafe": MapLayout(_HASH, "struct nw_failsafe_key", "struct nw_failsafe"),
+}
+
+
+def _absent(kind: str, here: Mapping[str, object], there: Mapping[str, object]) -> Iterator[str]:
+    """Names that only one side has."""
+    for name in sorted(there.keys() - here.keys()):
+        yield f"{kind} {name} is in the object but not in layout.py"
+    for name in sorted(here.keys() - there.keys()):
+        yield f"{kind} {name} is in layout.py but not in the object"
+
+
+def _mirror_members(mirror: type[_Mirror]) -> dict[str, tuple[int, int, bool]]:
+    """Field name to (offset, size, whether its bytes are in network order)."""
+    fields = {name: getattr(mirror, name) for name, *_ in mirror._fields_}
+    return {name: (field.offset, field.size, name in mirror.BIG_ENDIAN) for name, field in fields.items()}
+
+
+def _struct_differences(mirror: type[_Mirror], found: btf.Struct) -> Iterator[str]:
+    where = f"struct {found.name}"
+    here = _mirror_members(mirror)
+    there = {
+        each.name: (each.offset, each.size, re.match(r"__be\d", each.type) is not None)
+        for each in found.members
+    }
+    yield from _absent(f"{where}: field", here, there)
+    for name in (name for name in there if name in here):
+        for what, ours, theirs in zip(
+            ("offset", "size", "network order"), here[name], there[name], strict=True
+        ):
+            if ours != theirs:
+                yield f"{where}: field {name} has {what} {theirs} in the object, {ours} in layout.py"
+    if found.size != c.sizeof(mirror):
+        yield f"{where} has {found.size} bytes in the object, {c.sizeof(mirror)} in layout.py"
+
+
+def _enum_differences(name: str, found: Mapping[str, int]) -> Iterator[str]:
+    yield from _absent(f"enum {name}:", ENUMS[name], found)
+    for value in (value for value in found if value in ENUMS[name]):
+        if found[value] != ENUMS[name][value]:
+            yield f"enum {name}: {value} is {found[value]} in the object, {ENUMS[name][value]} here"
+
+
+def _map_differences(found: btf.Map) -> Iterator[str]:
+    ours = MAPS[found.name]
+    theirs = MapLayout(found.kind, found.key, found.value, found.flags)
+    for what in ("kind", "key", "value", "flags"):
+        if getattr(ours, what) != getattr(theirs, what):
+            yield (
+                f"map {found.name}: {what} is {getattr(theirs, what)} in the object, "
+                f"{getattr(ours, what)} in layout.py"
+            )
+
+
+def _own(named: Mapping[str, object]) -> dict[str, object]:
+    """Those of the header: its names all start with nw_."""
+    return {name: each for name, each in named.items() if name.startswith("nw_")}
+
+
+def _differences(found: btf.Btf) -> Iterator[str]:
+    mirrors = {mirror.C_NAME: mirror for mirror in STRUCTS}
+    yield from _absent("struct", mirrors, _own(found.structs))
+    for name in mirrors.keys() & found.structs.keys():
+        yield from _struct_differences(mirrors[name], found.structs[name])
+    yield from _absent("enum", ENUMS, _own(found.enums))
+    for name in ENUMS.keys() & found.enums.keys():
+        yield from _enum_differences(name, found.enums[name])
+    yield from _absent("map", MAPS, found.maps)
+    for name in MAPS.keys() & found.maps.keys():
+        yield from _map_differences(found.maps[name])
+    constants = dict(found.sections.get(".rodata", {}))
+    if constants != {"nw_config": "struct nw_config"}:
+        yield f".rodata holds {constants} in the object, it must hold struct nw_config nw_config alone"
+
+
+def check(path: Path) -> None:
+    """Compare the object file at *path* with this module: sizes, offsets, enum values, maps' types.
+
+    LayoutError lists every difference; BtfError if the file has no readable BTF.
+    """
+    differences = tuple(_differences(btf.read(path)))
+    if differences:
+        raise LayoutError(path, differences)
+
+
+def abi_hash(path: Path) -> str:
+    """A SHA-256 (hex) over what pinned maps depend on: shared structs and enums, kinds and types of maps.
+
+    Capacities (max_entries) are not part of it. BtfError if the file has no readable BTF.
+    """
+    found = btf.read(path)
+    maps = [
+        (each.name, each.kind, each.key, each.key_size, each.value, each.value_size, each.flags)
+        for each in found.maps.values()
+    ]
+    enums = {name: sorted(values.items()) for name, values in found.enums.items() if name.startswith("nw_")}
+    shared = (sorted(_own(found.structs).items()), sorted(enums.items()), sorted(maps))
+    return hashlib.sha256(repr(shared).encode()).hexdigest()

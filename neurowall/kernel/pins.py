@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The instance's bpffs: what keeps enforcement alive when the daemon is not.
+
+It is mounted at <run directory>/bpf in the host's mount namespace and holds maps-<tag>/<map>, the maps in
+force, whose tag names their layout and sizes; new-<tag>/, being made, renamed when complete, removed by the
+next start; links/<interface>, the XDP link of each interface.
+"""
+
+import ctypes as c
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from neurowall.model.errors import Unsupported
+
+_BPF_FS_MAGIC = 0xCAFE4A11
+_LIBC = c.CDLL(None, use_errno=True)
+
+
+def _magic(path: Path) -> int:
+    buffer = (c.c_long * 32)()
+    if _LIBC.statfs(os.fsencode(path), c.byref(buffer)):
+        return 0
+    return int(buffer[0]) & 0xFFFFFFFF
+
+
+def mount(path: Path) -> None:
+    """Mount a bpffs at *path* unless one is there; Unsupported if the kernel or our rights forbid it."""
+    path.mkdir(parents=True, exist_ok=True)
+    if _magic(path) == _BPF_FS_MAGIC:
+        return
+    if _LIBC.mount(b"bpf", os.fsencode(path), b"bpf", 0, b"mode=0700"):
+        reason = os.strerror(c.get_errno())
+        raise Unsupported(f"cannot mount a bpffs at {path}: {reason}; it needs root and CONFIG_BPF_SYSCALL")
+
+
+def unmount(path: Path) -> None:
+    """Take the bpffs away with every pin on it, and its mount point."""
+    if path.is_dir() and _magic(path) == _BPF_FS_MAGIC:
+        _LIBC.umount2(os.fsencode(path), 0)
+    if path.is_dir():
+        path.rmdir()
+
+
+class Pins:
+    """Names on one bpffs."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.links = root / "links"
+
+    def maps(self, tag: str) -> Path:
+        """Where the maps of a layout are once complete."""
+        return self.root / f"maps-{tag}"
+
+    def begin(self, tag: str) -> Path:
+        """An empty directory to pin new maps into; commit() makes it count."""
+        path = self.root / f"new-{tag}"
+        remove_tree(path)
+        path.mkdir()
+        return path
+
+    def commit(self, tag: str) -> None:
+        """The maps pinned since begin() are complete."""
+        (self.root / f"new-{tag}").rename(self.maps(tag))
+
+    def others(self, tag: str) -> Iterator[Path]:
+        """Directories of maps that are not of this layout, and unfinished ones."""
+        for path in sorted(self.root.iterdir()):
+            if path.name.startswith(("maps-", "new-")) and path != self.maps(tag):
+                yield path
+
+
+def remove_tree(path: Path) -> None:
+    """Unpin everything below *path*; what is attached or in use elsewhere lives on."""
+    if path.is_dir():
+        shutil.rmtree(path)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped object against the oracle: parser and lists, verdict and reason."""
+
+from collections import Counter
+from random import Random
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from neurowall.model.reasons import Reason
+from tests.bpf import frames
+from tests.bpf.conftest import ENGINES, MakeFirewall
+from tests.bpf.differential import disagreement, disagreements, fill
+from tests.bpf.harness import DROP, PASS
+from tests.bpf.oracle import Policy, judge
+
+engines = pytest.mark.parametrize("engine", ENGINES)
+roles = pytest.mark.parametrize(("unparsed", "failsafe"), [(DROP, True), (PASS, False)])
+
+
+@engines
+@roles
+def test_random_frames(make_firewall: MakeFirewall, engine: str, unparsed: str, failsafe: bool) -> None:
+    """Volume: the same frames every time."""
+    firewall = make_firewall(engine=engine, unparsed=unparsed, failsafe=failsafe, lines=2)
+    r = Random(f"{engine} {unparsed} {failsafe}")
+    start = frames.policy(r, unparsed=unparsed, failsafe=failsafe)
+    assert next(disagreements(firewall, start, r, 15_000), None) is None
+
+
+@engines
+@roles
+def test_shrinking_frames(make_firewall: MakeFirewall, engine: str, unparsed: str, failsafe: bool) -> None:
+    """The same generator driven by hypothesis, which reduces what it finds to its core."""
+    firewall = make_firewall(engine=engine, unparsed=unparsed, failsafe=failsafe, lines=2)
+
+    @hypothesis.settings(max_examples=150, suppress_health_check=list(hypothesis.HealthCheck))
+    @hypothesis.given(st.randoms(use_true_random=False))
+    def agrees(r: Random) -> None:
+        policy = frames.policy(r, unparsed=unparsed, failsafe=failsafe)
+        fill(firewall, policy)
+        for _ in range(3):
+            assert disagreement(firewall, policy, frames.frame(r)) is None
+
+    agrees()
+
+
+@pytest.mark.soak
+@engines
+@roles
+def test_many_random_frames(make_firewall: MakeFirewall, engine: str, unparsed: str, failsafe: bool) -> None:
+    """Other frames every time; the seed is in the failure."""
+    firewall = make_firewall(engine=engine, unparsed=unparsed, failsafe=failsafe, lines=2)
+    seed = Random().getrandbits(64)
+    r = Random(seed)
+    start = frames.policy(r, unparsed=unparsed, failsafe=failsafe)
+    assert next(disagreements(firewall, start, r, 2_000_000), None) is None, f"seed {seed}"
+
+
+def test_the_generator_reaches_every_reason_often_enough() -> None:
+    """Else agreement would prove nothing: each reason in at least one of a thousand frames."""
+    r, seen, count = Random(1), Counter[str](), 30_000
+    policy = Policy()
+    for i in range(count):
+        if i % 50 == 0:
+            policy = frames.policy(r, unparsed=r.choice((PASS, DROP)), failsafe=True)
+        seen[judge(frames.frame(r), policy)[1]] += 1
+    rare = {reason.label: seen[reason.label] for reason in Reason if seen[reason.label] < count / 1000}
+    assert rare == {}

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The /24 bitmap against brute force."""
+
+from ipaddress import IPv4Network
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neurowall.kernel import bitmap
+
+NETWORKS = st.builds(
+    lambda address, length: IPv4Network((address, length), strict=False),
+    st.integers(0, (1 << 32) - 1),
+    st.integers(10, 32),
+)
+
+
+def bit(words: np.ndarray, net: int, plane: int) -> bool:
+    return bool(int(words[plane + net // 64]) >> (net % 64) & 1)
+
+
+def columns(networks: list[IPv4Network]) -> tuple[np.ndarray, np.ndarray]:
+    return (
+        np.array([int(n.network_address) for n in networks], np.uint32),
+        np.array([n.prefixlen for n in networks], np.uint8),
+    )
+
+
+@given(st.lists(NETWORKS, max_size=8), st.lists(st.integers(0, (1 << 32) - 1), max_size=20))
+@settings(deadline=None, max_examples=100)
+def test_bits_are_set_for_what_is_listed_and_nothing_else(
+    prefixes: list[IPv4Network], hosts: list[int]
+) -> None:
+    """Exactly the /24s of hosts have the host bit, those that a prefix touches the prefix bit."""
+    words = np.zeros(bitmap.WORDS, np.uint64)
+    bitmap.set_nets(words, np.array(hosts, np.uint32) >> np.uint32(8), bitmap.HOSTS)
+    bitmap.set_prefixes(words, *columns(prefixes))
+    host_nets = {host >> 8 for host in hosts}
+    prefix_nets: set[int] = set()
+    for network in prefixes:
+        prefix_nets |= set(range(int(network[0]) >> 8, (int(network[-1]) >> 8) + 1))
+    assert int(np.bitwise_count(words).sum()) == len(host_nets) + len(prefix_nets)
+    assert all(bit(words, net, bitmap.HOSTS) for net in host_nets)
+    assert all(bit(words, net, bitmap.PREFIXES) for net in prefix_nets)
+
+
+def test_sweep_clears_what_no_entry_needs() -> None:
+    """Stale bits go, needed ones stay, missing ones come back."""
+    words = np.zeros(bitmap.WORDS, np.uint64)
+    bitmap.set_nets(words, np.array([1, 2, 3], np.uint32), bitmap.HOSTS)
+    bitmap.set_prefixes(words, *columns([IPv4Network("10.0.0.0/8"), IPv4Network("192.0.2.128/25")]))
+    prefixes, lengths = columns([IPv4Network("192.0.2.128/25")])
+    bitmap.sweep(words, np.array([2 << 8 | 77], np.uint32), prefixes, lengths)
+    assert bit(words, 2, bitmap.HOSTS)
+    assert bit(words, 0xC00002, bitmap.PREFIXES)
+    assert int(np.bitwise_count(words).sum()) == 2
