@@ -2,8 +2,8 @@
 /*
  * Source address to class id. Hosts first, then the longest prefix: userspace gives each entry the
  * class of everything that covers it, so the first match is final. Cache misses are the whole cost;
- * the buckets engine touches one line of the table for a listed host and one word of the bitmap,
- * which stays in the cache, for everybody else.
+ * the buckets engine touches one line for a listed host, one for a member of a prefix (two if it is
+ * longer than /24), and the bitmap, which stays in the cache, for everybody else.
  */
 #ifndef NW_LISTS_H
 #define NW_LISTS_H
@@ -64,12 +64,67 @@ static __always_inline __u32 host4_in_table(__be32 address)
 	return host4_in_hash(address);
 }
 
-static __always_inline __u32 prefix4(__be32 address)
+/* length << 16 | class of the longest prefix in the trie, 0 if none covers the address. */
+static __always_inline __u32 prefix4_in_trie(__be32 address)
 {
 	struct nw_prefix4 key = { .length = 32, .address = address };
-	__u32 *class_id = bpf_map_lookup_elem(&prefixes4, &key);
+	__u32 *found = bpf_map_lookup_elem(&prefixes4, &key);
 
-	return class_id ? *class_id : 0;
+	return found ? *found : 0;
+}
+
+/* The longer of *best* and the longest prefix of one line that covers *address*; as above. */
+static __always_inline __u32 search_long(__u32 index, __u32 address, __u32 best, __u64 *metadata)
+{
+	const volatile struct nw_line *line = bpf_map_lookup_elem(&long4, &index);
+
+	if (!line)
+		return best;
+	*metadata |= line->metadata;
+#pragma unroll
+	for (int i = 0; i < NW_LINE_SLOTS; i++) {
+		__u64 slot = line->slots[i];
+		__u32 length = slot & 63; /* 0 in an empty slot, which so never is the longest */
+		__u32 found = length << 16 | (slot >> 16 & 0xFFFF);
+
+		if (((slot >> 32 ^ address) & 0xFFFFFFFF) >> (32 - length) == 0 && found > best)
+			best = found;
+	}
+	return best;
+}
+
+static __always_inline __u32 long_line(__u32 address, int choice)
+{
+	__u64 hash = nw_config.hash_multiplier[choice] * (address & 0xFFFFFF00) +
+		     nw_config.hash_addend[choice];
+
+	return (hash >> nw_config.long_shift) & nw_config.long_mask;
+}
+
+static __always_inline __u32 prefix4_longer(__be32 address)
+{
+	__u32 host_order = bpf_ntohl(address), best, other;
+	__u64 metadata = 0;
+
+	best = search_long(long_line(host_order, 0), host_order, 0, &metadata);
+	if (!metadata)
+		return best & 0xFFFF;
+	best = search_long(long_line(host_order, 1), host_order, best, &metadata);
+	if (!(metadata & NW_LINE_SPILL))
+		return best & 0xFFFF;
+	other = prefix4_in_trie(address);
+	return (other > best ? other : best) & 0xFFFF;
+}
+
+static __always_inline __u32 prefix4_in_table(__be32 address)
+{
+	__u32 net = bpf_ntohl(address) >> 8, index = net >> 2, class_id = 0;
+	const volatile __u64 *word = bpf_map_lookup_elem(&nets4, &index);
+	__u32 value = word ? *word >> ((net & 3) * 16) & 0xFFFF : 0;
+
+	if (value & NW_NET_LONGER)
+		class_id = prefix4_longer(address);
+	return class_id ? class_id : value & NW_NET_CLASS;
 }
 
 /* Whether anything of a plane's kind is listed in the address's /24. */
@@ -89,7 +144,7 @@ static __always_inline __u32 lookup4_buckets(__be32 address)
 	if (is_marked(NW_BITMAP_HOSTS, address))
 		class_id = host4_in_table(address);
 	if (!class_id && is_marked(NW_BITMAP_PREFIXES, address))
-		class_id = prefix4(address);
+		class_id = prefix4_in_table(address);
 	return class_id;
 }
 
@@ -100,7 +155,7 @@ static __always_inline __u32 lookup4_classic(__be32 address, const struct nw_pop
 	if (counts->hosts4)
 		class_id = host4_in_hash(address);
 	if (!class_id && counts->prefixes4)
-		class_id = prefix4(address);
+		class_id = prefix4_in_trie(address) & 0xFFFF;
 	return class_id;
 }
 
@@ -108,14 +163,14 @@ static __always_inline __u32 lookup6(const struct in6_addr *address,
 				     const struct nw_population *counts)
 {
 	struct nw_prefix6 key = { .length = 128 };
-	__u32 *class_id = NULL;
+	__u32 *found = NULL;
 
 	__builtin_memcpy(key.address, address, sizeof(key.address));
 	if (counts->hosts6)
-		class_id = bpf_map_lookup_elem(&hosts6, &key.address);
-	if (!class_id && counts->prefixes6)
-		class_id = bpf_map_lookup_elem(&prefixes6, &key);
-	return class_id ? *class_id : 0;
+		found = bpf_map_lookup_elem(&hosts6, &key.address);
+	if (!found && counts->prefixes6)
+		found = bpf_map_lookup_elem(&prefixes6, &key);
+	return found ? *found & 0xFFFF : 0;
 }
 
 /* The class of the packet's source, 0 if no list covers it. */

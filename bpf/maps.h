@@ -46,7 +46,43 @@ struct {
 	__type(value, __u32);
 } hosts4 SEC(".maps");
 
-/* IPv4 prefixes to class id, longest match. Userspace writes. */
+/* Buckets engine, IPv4 prefixes up to /24, DIR-24 of DIR-24-8 (Gupta et al., 1998): for each /24 the
+ * class of the longest of them, and NW_NET_LONGER where long4 must be asked first. Userspace writes
+ * through mmap: one 2-byte store switches a /24.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, NW_NETS_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} nets4 SEC(".maps");
+
+/* Buckets engine, IPv4 prefixes longer than /24: a bucket table whose lines are chosen by the /24,
+ * so that one line holds them all. Userspace writes through mmap.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_line);
+} long4 SEC(".maps");
+
+/* Buckets engine: the IPv4 prefixes themselves, as slots, for the next daemon: a painted table does
+ * not say what it was painted from. Only userspace reads and writes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} registry4 SEC(".maps");
+
+/* IPv4 prefixes to length << 16 | class, longest match: all of them in the classic engine, in the
+ * buckets engine only long ones that found both their lines full. Userspace writes.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -63,7 +99,7 @@ struct {
 	__type(value, __u32);
 } hosts6 SEC(".maps");
 
-/* IPv6 prefixes to class id, longest match. Userspace writes. */
+/* IPv6 prefixes to length << 16 | class, longest match. Userspace writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

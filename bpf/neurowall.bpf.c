@@ -46,7 +46,9 @@ static __always_inline struct decision judge(struct xdp_md *ctx)
 	if (packet.ethertype != bpf_htons(ETH_P_IPV6))
 		return decide_not_ip(&packet);
 	packed = judge_ipv6(ctx);
-	return (struct decision){ .class_id = packed >> 32, .reason = packed >> 8, .verdict = packed };
+	return (struct decision){ .class_id = packed >> 32,
+				  .reason = packed >> 8,
+				  .verdict = packed };
 }
 
 SEC("xdp")

@@ -24,11 +24,15 @@ enum nw_constant {
 	NW_EXTENSION_DEPTH = 8, /* IPv6 extension headers walked; longer chains are dropped */
 	/* Flags in the metadata word of a line. */
 	NW_LINE_OVERFLOW = 1, /* hosts of this line may be in their second choice */
-	NW_LINE_SPILL = 2, /* ... and in the map hosts4 */
+	NW_LINE_SPILL = 2, /* ... and in the map hosts4, or prefixes4 */
 	/* First word of each plane of the bitmap; a plane has one bit for each IPv4 /24. */
 	NW_BITMAP_HOSTS = 0, /* a listed host is in it */
 	NW_BITMAP_PREFIXES = 1 << 18, /* a listed prefix touches it */
 	NW_BITMAP_WORDS = 1 << 19,
+	/* The table of /24s: class of the longest prefix up to /24, four of them in a word. */
+	NW_NETS_WORDS = 1 << 22,
+	NW_NET_CLASS = 0x7FFF,
+	NW_NET_LONGER = 0x8000, /* prefixes longer than /24 are in this net, see long4 */
 };
 
 enum nw_verdict {
@@ -79,6 +83,8 @@ struct nw_config {
 	enum nw_engine engine;
 	__u32 line_shift; /* 64 - log2(lines of the bucket table) */
 	__u32 line_mask; /* lines - 1 */
+	__u32 long_shift; /* the same for the table of prefixes longer than /24 */
+	__u32 long_mask;
 	enum nw_verdict unparsed_verdict; /* of EtherTypes that are not parsed */
 	__u32 failsafe; /* 1 if this role has failsafe entries */
 	__u32 dry_run; /* 1: count nothing, write nothing */
@@ -86,9 +92,9 @@ struct nw_config {
 };
 
 /*
- * One line of the bucket table: seven hosts and a metadata word, one cache line.
- * A slot is address << 32 | class << 16 | flags; class 0 means empty, whatever the address. The
- * writer stores a slot with one 8-byte store, the reader loads it once.
+ * One line of a bucket table: seven entries and a metadata word, one cache line.
+ * A slot is address << 32 | class << 16 | length, with length 0 for a host; class 0 means empty.
+ * The writer stores a slot with one 8-byte store, the reader loads it once.
  */
 struct nw_line {
 	__u64 slots[NW_LINE_SLOTS];

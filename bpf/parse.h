@@ -155,7 +155,8 @@ static __always_inline int is_extension(__u8 protocol)
 			       PROTOCOL_BIT(IPPROTO_DSTOPTS);
 	const __u64 from_128 = PROTOCOL_BIT(PROTOCOL_IPV6_MOBILITY) |
 			       PROTOCOL_BIT(PROTOCOL_IPV6_HIP) | PROTOCOL_BIT(PROTOCOL_IPV6_SHIM6);
-	__u64 bits = (below_64 & -equals(protocol >> 6, 0)) | (from_128 & -equals(protocol >> 6, 2));
+	__u64 bits = (below_64 & -equals(protocol >> 6, 0)) |
+		     (from_128 & -equals(protocol >> 6, 2));
 
 	return bits >> (protocol & 63) & 1;
 }

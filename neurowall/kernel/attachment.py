@@ -39,8 +39,11 @@ class Records:
         self._path = path
         self.by_name: dict[str, Record] = {}
         if path.exists():
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            self.by_name = {name: Record(**fields) for name, fields in raw.items()}
+            try:
+                raw = json.loads(path.read_text(encoding="utf-8"))
+                self.by_name = {name: Record(**fields) for name, fields in raw.items()}
+            except (ValueError, TypeError, AttributeError) as error:
+                raise KernelError(f"{path} is damaged ({error}): move it away and start again") from error
 
     def save(self) -> None:
         """Write the file whole or not at all."""

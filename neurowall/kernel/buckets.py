@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bucket table: IPv4 hosts in 64-byte lines of a memory-mapped array map (bpf/lists.h reads it).
+"""Bucket tables: IPv4 entries in 64-byte lines of a memory-mapped array map (bpf/lists.h reads them).
+
+One holds the hosts, its lines chosen by the whole address; one the prefixes longer than /24, its lines chosen
+by the /24, so that one line answers for all prefixes of a /24.
 
 Rules, each needed so that a reader that runs at any moment sees the old entry or the new one:
 a slot is written with one aligned 8-byte store; an entry never moves; NW_LINE_OVERFLOW and
@@ -10,7 +13,6 @@ machines every syscall between the steps is a barrier.
 
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from neurowall.model.errors import MapFull
 SLOTS = 7  # NW_LINE_SLOTS; the eighth word of a line is its metadata
 METADATA = 7
 OVERFLOW, SPILL = np.uint64(1), np.uint64(2)
+_NOT_CLASS = np.uint64(0xFFFFFFFF0000FFFF)
 # Above this load more than one host in 200 would be in its second line and spills begin.
 HOSTS_PER_LINE = 4
 
@@ -63,18 +66,22 @@ class _Placement:
 
 
 class BucketTable:
-    """Writer of one table. Hosts that find both lines full are in *spill*, at most *spill_capacity*.
+    """Writer of one table. Entries that find both lines full are in *spilled*, at most *spill_capacity*.
 
-    *words* is the mapped map: u64, one line every eight words. What it already holds is kept.
-    Not thread-safe: one writer.
+    *words* is the mapped map: u64, one line every eight words. What it already holds is kept. *line_bits*
+    says how many leading bits of the address choose the line. An entry's key is address << 32 | length,
+    where hosts have length 0. Not thread-safe: one writer.
     """
 
-    def __init__(self, words: Words, seeds: Seeds, spilled: dict[int, int], spill_capacity: int) -> None:
+    def __init__(
+        self, words: Words, seeds: Seeds, spilled: dict[int, int], spill_capacity: int, line_bits: int = 32
+    ) -> None:
         self._words = words
         self._seeds = seeds
         self._lines = len(words) // 8
         self._spilled = spilled
         self._spill_capacity = spill_capacity
+        self._line_mask = np.uint32(0xFFFFFFFF << (32 - line_bits) & 0xFFFFFFFF)
         self._taken = words.reshape(-1, 8)[:, :SLOTS] != 0  # or freed and not yet past a grace period
         self._freed: list[Indices] = []
 
@@ -82,48 +89,49 @@ class BucketTable:
         freed = sum(len(part) for part in self._freed)
         return int(np.count_nonzero(self._taken)) - freed + len(self._spilled)
 
-    def locate(self, addresses: Addresses) -> tuple[Indices, Indices]:
-        """Flat word index of each address, -1 if it is not in the table, and its first line."""
-        first = self._seeds.line(addresses, 0, self._lines)
-        found = self._search(first, addresses)
+    def _line(self, keys: Words, choice: int) -> Indices:
+        addresses = (keys >> np.uint64(32)).astype(np.uint32) & self._line_mask
+        return self._seeds.line(addresses, choice, self._lines)
+
+    def locate(self, keys: Words) -> tuple[Indices, Indices]:
+        """Flat word index of each key, -1 if it is not in the table, and its first line."""
+        first = self._line(keys, 0)
+        found = self._search(first, keys)
         again = np.flatnonzero((found < 0) & (self._words[first * 8 + METADATA] != 0))
         if len(again):
-            second = self._seeds.line(addresses[again], 1, self._lines)
-            found[again] = self._search(second, addresses[again])
+            found[again] = self._search(self._line(keys[again], 1), keys[again])
         return found, first
 
-    def _search(self, lines: Indices, addresses: Addresses) -> Indices:
+    def _search(self, lines: Indices, keys: Words) -> Indices:
         rows = self._words.reshape(-1, 8)[lines, :SLOTS]
-        hit = (rows >> np.uint64(32) == addresses[:, None]) & (rows != 0)
+        hit = (rows & _NOT_CLASS == keys[:, None]) & (rows != 0)
         return np.where(hit.any(axis=1), lines * 8 + hit.argmax(axis=1), -1)
 
-    def put(self, addresses: Addresses, classes: NDArray[np.uint16]) -> dict[int, int]:
-        """Insert hosts, or change the class of those that are there; addresses are unique.
+    def put(self, keys: Words, classes: NDArray[np.uint16]) -> dict[int, int]:
+        """Insert entries, or change the class of those that are there; keys are unique.
 
-        Answers the hosts that belong into the spill map, with their class, changed ones included:
-        the caller writes them. MapFull before anything is written if they would not fit.
+        Answers the entries that belong into the spill map, with their class, changed ones included: the
+        caller writes them. MapFull before anything is written if they would not fit.
         """
-        found, first = self.locate(addresses)
-        in_spill = np.fromiter((int(a) in self._spilled for a in addresses), bool, len(addresses))
-        if not self._spilled:
-            in_spill[:] = False
+        found, first = self.locate(keys)
+        in_spill = np.fromiter((int(key) in self._spilled for key in keys), bool, len(keys))
         new = np.flatnonzero((found < 0) & ~in_spill)
         placed_first = self._place(new, first[new])
         left = np.setdiff1d(new, placed_first.which, assume_unique=True)
-        placed_second = self._place(left, self._seeds.line(addresses[left], 1, self._lines))
+        placed_second = self._place(left, self._line(keys[left], 1))
         spill = np.setdiff1d(left, placed_second.which, assume_unique=True)
         if len(self._spilled) + len(spill) > self._spill_capacity:
             self._forget(placed_first, placed_second)
-            raise MapFull("hosts4", len(self))
+            raise MapFull("hosts4" if self._line_mask & np.uint32(1) else "prefixes4", len(self))
         self._mark(first[left], OVERFLOW)
         self._mark(first[spill], OVERFLOW | SPILL)
-        values = (addresses.astype(np.uint64) << np.uint64(32)) | (classes.astype(np.uint64) << np.uint64(16))
+        values = keys | (classes.astype(np.uint64) << np.uint64(16))
         inside = found >= 0
         self._words[found[inside]] = values[inside]
         for placement in (placed_first, placed_second):
             self._words[placement.slot] = values[placement.which]
         hash_bound = np.union1d(spill, np.flatnonzero(in_spill)).astype(np.intp)
-        changed = {int(addresses[i]): int(classes[i]) for i in hash_bound}
+        changed = {int(keys[i]): int(classes[i]) for i in hash_bound}
         self._spilled.update(changed)
         return changed
 
@@ -150,15 +158,15 @@ class BucketTable:
         unique = np.unique(lines) * 8 + METADATA
         self._words[unique] |= flags
 
-    def delete(self, addresses: Addresses) -> list[int]:
-        """Take hosts out; answers those that the caller must delete from the spill map."""
-        found, _ = self.locate(addresses)
+    def delete(self, keys: Words) -> list[int]:
+        """Take entries out; answers those that the caller must delete from the spill map."""
+        found, _ = self.locate(keys)
         inside = found[found >= 0]
         self._words[inside] = 0
         self._freed.append(inside)
-        gone = [int(a) for a in addresses[found < 0] if int(a) in self._spilled]
-        for address in gone:
-            del self._spilled[address]
+        gone = [int(key) for key in keys[found < 0] if int(key) in self._spilled]
+        for key in gone:
+            del self._spilled[key]
         return gone
 
     def after_grace(self) -> None:
@@ -167,30 +175,29 @@ class BucketTable:
             self._taken[freed // 8, freed % 8] = False
         self._freed.clear()
 
-    def lookup(self, address: int) -> int:
-        """The class of a host, 0 if it is not there."""
-        if address in self._spilled:
-            return self._spilled[address]
-        found, _ = self.locate(np.array([address], np.uint32))
+    def lookup(self, key: int) -> int:
+        """The class of an entry, 0 if it is not there."""
+        if key in self._spilled:
+            return self._spilled[key]
+        found, _ = self.locate(np.array([key], np.uint64))
         return 0 if found[0] < 0 else int(self._words[found[0]] >> np.uint64(16)) & 0xFFFF
 
-    def contents(self) -> tuple[Addresses, NDArray[np.uint16]]:
-        """Every host, those in the spill map included: addresses in ascending order, and classes."""
+    def contents(self) -> tuple[Words, NDArray[np.uint16]]:
+        """Every entry, those in the spill map included: keys in ascending order, and classes."""
         slots = self._words.reshape(-1, 8)[:, :SLOTS].ravel()
         slots = slots[slots != 0]
-        address = (slots >> np.uint64(32)).astype(np.uint32)
+        keys = np.concatenate([slots & _NOT_CLASS, np.fromiter(self._spilled.keys(), np.uint64)])
         class_id = ((slots >> np.uint64(16)) & np.uint64(0xFFFF)).astype(np.uint16)
-        address = np.concatenate([address, np.fromiter(self._spilled.keys(), np.uint32)])
         class_id = np.concatenate([class_id, np.fromiter(self._spilled.values(), np.uint16)])
-        order = np.argsort(address)
-        return address[order], class_id[order]
+        order = np.argsort(keys)
+        return keys[order], class_id[order]
 
-    def statistics(self) -> dict[str, Any]:
-        """Lines, hosts, lines that overflowed and hosts in the spill map."""
+    def statistics(self) -> dict[str, int]:
+        """Lines, entries, lines that overflowed and entries in the spill map."""
         overflowed = int(np.count_nonzero(self._words[METADATA::8]))
         return {
             "lines": self._lines,
-            "hosts": len(self),
+            "entries": len(self),
             "overflowed": overflowed,
             "spilled": len(self._spilled),
         }

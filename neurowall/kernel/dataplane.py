@@ -30,7 +30,7 @@ from neurowall.model.policy import Interface, Policy
 from neurowall.model.reasons import Reason, Verdict
 
 PROGRAM = "nw_ingress"
-_BUCKETS_ONLY = ("lines", "bitmap")
+_BUCKETS_ONLY = ("lines", "bitmap", "nets4", "long4", "registry4")
 _CONFIG = "config"  # the pinned .rodata: what the programs in force were loaded with
 
 
@@ -54,6 +54,8 @@ class Sizes:
         }
         if policy.engine == "buckets":
             entries["lines"] = lines_for(capacity.hosts4)
+            entries["long4"] = lines_for(capacity.prefixes4)
+            entries["registry4"] = capacity.prefixes4
             entries["hosts4"] = max(1024, capacity.hosts4 // 16)
         return cls(entries)
 
@@ -88,7 +90,13 @@ class DataPlane:
 
         Unsupported without bpffs, LayoutError for a stale object, KernelError if the load fails.
         """
-        return cls(policy, run_directory)
+        mounted_before = pins.is_mounted(run_directory / "bpf")
+        try:
+            return cls(policy, run_directory)
+        except BaseException:
+            if not mounted_before:
+                pins.unmount(run_directory / "bpf")
+            raise
 
     # -- maps and programs
 
@@ -103,12 +111,14 @@ class DataPlane:
 
     def _create_maps(self) -> None:
         seeds = Seeds.random()
-        lines = self._sizes.entries.get("lines", 1)
+        lines, long_lines = (self._sizes.entries.get(name, 1) for name in ("lines", "long4"))
         config = layout.Config(
             abi=layout.Constant.ABI,
             engine=layout.Engine[self._policy.engine.upper()],
             line_shift=64 - lines.bit_length() + 1,
             line_mask=lines - 1,
+            long_shift=64 - long_lines.bit_length() + 1,
+            long_mask=long_lines - 1,
         )
         config.hash_multiplier[:] = list(seeds.multiplier)
         config.hash_addend[:] = list(seeds.addend)
@@ -311,7 +321,3 @@ class DataPlane:
         """Packets by reason; the sum is every packet seen."""
         sums = self._maps["reason_counters"].per_cpu_sums(2)
         return {reason: Counter(int(sums[reason, 0]), int(sums[reason, 1])) for reason in Reason}
-
-    def usage(self) -> dict[str, tuple[int, int]]:
-        """Entries and capacity by map."""
-        return self._lists.usage()

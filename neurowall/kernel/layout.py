@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from neurowall.kernel import btf
+from neurowall.model.errors import KernelError
 from neurowall.model.reasons import Reason, Verdict
 
 
-class LayoutError(Exception):
+class LayoutError(KernelError):
     """An object file was built from another neurowall.h; *differences* lists every one."""
 
     def __init__(self, path: Path, differences: tuple[str, ...]) -> None:
@@ -43,6 +44,9 @@ class Constant:
     BITMAP_HOSTS = 0
     BITMAP_PREFIXES = 1 << 18
     BITMAP_WORDS = 1 << 19
+    NETS_WORDS = 1 << 22
+    NET_CLASS = 0x7FFF
+    NET_LONGER = 0x8000
 
 
 class Engine(IntEnum):
@@ -69,6 +73,8 @@ class Config(_Mirror):
     engine: int
     line_shift: int
     line_mask: int
+    long_shift: int
+    long_mask: int
     unparsed_verdict: int
     failsafe: int
     dry_run: int
@@ -80,6 +86,8 @@ class Config(_Mirror):
         ("engine", c.c_uint32),
         ("line_shift", c.c_uint32),
         ("line_mask", c.c_uint32),
+        ("long_shift", c.c_uint32),
+        ("long_mask", c.c_uint32),
         ("unparsed_verdict", c.c_uint32),
         ("failsafe", c.c_uint32),
         ("dry_run", c.c_uint32),
@@ -88,7 +96,7 @@ class Config(_Mirror):
 
 
 class Line(_Mirror):
-    """One line of the bucket table. A slot is address << 32 | class << 16 | flags, the address a number."""
+    """One line of a bucket table. A slot is address << 32 | class << 16 | length; a host has length 0."""
 
     C_NAME = "nw_line"
     slots: c.Array[c.c_uint64]
@@ -225,6 +233,9 @@ MAPS: Mapping[str, MapLayout] = {
     "lines": MapLayout(_ARRAY, "__u32", "struct nw_line", _MMAPABLE),
     "bitmap": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "hosts4": MapLayout(_HASH, "__be32", "__u32"),
+    "nets4": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
+    "long4": MapLayout(_ARRAY, "__u32", "struct nw_line", _MMAPABLE),
+    "registry4": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "prefixes4": MapLayout(_LPM_TRIE, "struct nw_prefix4", "__u32", _NO_PREALLOC),
     "hosts6": MapLayout(_HASH, "struct nw_host6", "__u32"),
     "prefixes6": MapLayout(_LPM_TRIE, "struct nw_prefix6", "__u32", _NO_PREALLOC),

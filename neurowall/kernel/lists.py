@@ -6,6 +6,7 @@ bpf/maps.h. One writer at a time: the caller holds a lock.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from neurowall.kernel import bitmap, layout
 from neurowall.kernel.buckets import BucketTable, Seeds
 from neurowall.kernel.libbpf import LibbpfError
 from neurowall.kernel.maps import GracePeriod, Map
+from neurowall.kernel.prefixes import PrefixTable
 from neurowall.model.counters import Counter
 from neurowall.model.entries import V6, Entries
 from neurowall.model.errors import KernelError, MapFull
@@ -22,6 +24,7 @@ from neurowall.model.image import ClassDef, Contents, Table
 from neurowall.model.reasons import Verdict
 
 _U32: np.dtype[Any] = np.dtype("<u4")
+_U64: np.dtype[Any] = np.dtype(np.uint64)
 _HOST4: np.dtype[Any] = np.dtype(">u4")
 _PREFIX4 = np.dtype([("length", "<u4"), ("address", ">u4")])
 _PREFIX6 = np.dtype([("length", "<u4"), ("address", V6)])
@@ -33,6 +36,32 @@ SWEEP_AFTER = 1024  # deleted entries before the bitmap is swept: a stale bit co
 Array = NDArray[Any]
 
 
+@dataclass(frozen=True)
+class _Tables4:
+    """IPv4 in the buckets engine."""
+
+    hosts: BucketTable
+    prefixes: PrefixTable
+    bitmap: Array
+
+    @classmethod
+    def of(cls, maps: Mapping[str, Map], seeds: Seeds) -> "_Tables4":
+        """Over the mapped memory of *maps*, with what the spill maps hold."""
+        host_keys, host_classes = maps["hosts4"].items(_HOST4, _U32)
+        keys = host_keys.astype(np.uint64) << np.uint64(32)
+        spilled_hosts = dict(zip(keys.tolist(), host_classes.tolist(), strict=True))
+        prefix_keys, values = maps["prefixes4"].items(_PREFIX4, _U32)
+        keys = prefix_keys["address"].astype(np.uint64) << np.uint64(32) | prefix_keys["length"]
+        spilled_prefixes = dict(zip(keys.tolist(), (values & 0xFFFF).tolist(), strict=True))
+        capacity = maps["hosts4"].max_entries
+        hosts = BucketTable(maps["lines"].mapped(_U64), seeds, spilled_hosts, capacity)
+        capacity = maps["prefixes4"].max_entries
+        longer = BucketTable(maps["long4"].mapped(_U64), seeds, spilled_prefixes, capacity, line_bits=24)
+        nets = maps["nets4"].mapped(np.dtype(np.uint16))
+        prefixes = PrefixTable(nets, maps["registry4"].mapped(_U64), longer)
+        return cls(hosts, prefixes, maps["bitmap"].mapped(_U64))
+
+
 class ListMaps:
     """All list maps, by name as in bpf/maps.h; *seeds* is None for the classic engine."""
 
@@ -40,15 +69,8 @@ class ListMaps:
         self._maps = maps
         self._grace = GracePeriod()
         self._counts = self._read_population()
-        self._buckets: BucketTable | None = None
-        self._deleted4 = 0
-        if seeds:
-            words = maps["lines"].mapped(np.dtype(np.uint64))
-            spill = maps["hosts4"]
-            keys, values = spill.items(_HOST4, _U32)
-            spilled = dict(zip(keys.tolist(), values.tolist(), strict=True))
-            self._buckets = BucketTable(words, seeds, spilled, spill.max_entries)
-            self._bitmap = maps["bitmap"].mapped(np.dtype(np.uint64))
+        self._deleted = 0
+        self._tables4 = _Tables4.of(maps, seeds) if seeds else None
 
     def close(self) -> None:
         """Give the grace-period maps back; the list maps belong to whoever passed them."""
@@ -66,20 +88,28 @@ class ListMaps:
             self._put_prefixes(prefixes)
 
     def _put_hosts(self, hosts: Table) -> None:
-        if hosts.family == 4 and self._buckets is not None:
-            bitmap.set_nets(self._bitmap, hosts.address >> np.uint32(8), bitmap.HOSTS)
-            spilled = self._buckets.put(hosts.address, hosts.class_id)
-            keys = np.fromiter(spilled.keys(), _U32, len(spilled)).astype(_HOST4)
-            self._update("hosts4", keys, np.fromiter(spilled.values(), _U32, len(spilled)))
+        if hosts.family == 4 and self._tables4:
+            bitmap.set_nets(self._tables4.bitmap, hosts.address >> np.uint32(8), bitmap.HOSTS)
+            spilled = self._tables4.hosts.put(
+                hosts.address.astype(np.uint64) << np.uint64(32), hosts.class_id
+            )
+            keys = _column(spilled.keys()) >> np.uint64(32)
+            self._update("hosts4", keys.astype(_HOST4), _column(spilled.values()).astype(_U32))
             return
         keys = hosts.address.astype(_HOST4) if hosts.family == 4 else hosts.address
         self._update(f"hosts{hosts.family}", keys, hosts.class_id.astype(_U32))
 
     def _put_prefixes(self, prefixes: Table) -> None:
-        if prefixes.family == 4 and self._buckets is not None:
-            bitmap.set_prefixes(self._bitmap, prefixes.address, prefixes.length)
-        keys = _prefix_keys(prefixes.entries)
-        self._update(f"prefixes{prefixes.family}", keys, prefixes.class_id.astype(_U32))
+        name = f"prefixes{prefixes.family}"
+        address, length, class_id = prefixes.address, prefixes.length, prefixes.class_id
+        if prefixes.family == 4 and self._tables4:
+            bitmap.set_prefixes(self._tables4.bitmap, address, length)
+            spilled = self._tables4.prefixes.put(address, length, class_id)
+            keys = _column(spilled.keys())
+            address = (keys >> np.uint64(32)).astype(np.uint32)
+            length, class_id = (keys & np.uint64(63)).astype(np.uint8), _column(spilled.values())
+        values = length.astype(_U32) << np.uint32(16) | class_id.astype(_U32)
+        self._update(name, _prefix_keys(prefixes.family, address, length), values)
 
     def _update(self, name: str, keys: Array, values: Array) -> None:
         if not len(keys):
@@ -97,15 +127,18 @@ class ListMaps:
         """Take entries out; those that are not there are passed over."""
         is_host = entries.length == _BITS[entries.family]
         hosts, prefixes = entries.take(is_host), entries.take(~is_host)
-        if entries.family == 4:
-            self._deleted4 += len(entries)
-        if len(hosts) and hosts.family == 4 and self._buckets is not None:
-            spilled = self._buckets.delete(hosts.address)
-            self._delete("hosts4", np.array(spilled, _U32).astype(_HOST4))
-        elif len(hosts):
-            keys = hosts.address.astype(_HOST4) if hosts.family == 4 else hosts.address
-            self._delete(f"hosts{hosts.family}", keys)
-        self._delete(f"prefixes{prefixes.family}", _prefix_keys(prefixes))
+        self._deleted += len(entries)
+        if entries.family == 4 and self._tables4:
+            keys = _column(self._tables4.hosts.delete(hosts.address.astype(np.uint64) << np.uint64(32)))
+            self._delete("hosts4", (keys >> np.uint64(32)).astype(_HOST4))
+            keys = _column(self._tables4.prefixes.delete(prefixes.address, prefixes.length))
+            address, length = (keys >> np.uint64(32)).astype(np.uint32), keys & np.uint64(63)
+            self._delete("prefixes4", _prefix_keys(4, address, length))
+            return
+        keys = hosts.address.astype(_HOST4) if hosts.family == 4 else hosts.address
+        self._delete(f"hosts{hosts.family}", keys)
+        family = prefixes.family
+        self._delete(f"prefixes{family}", _prefix_keys(family, prefixes.address, prefixes.length))
 
     def _delete(self, name: str, keys: Array) -> None:
         if not len(keys):
@@ -124,24 +157,25 @@ class ListMaps:
     def grace(self) -> None:
         """Return when no running program sees what was taken out; its slots may then be used again."""
         self._grace.wait()
-        if self._buckets is not None:
-            self._buckets.after_grace()
-        if self._deleted4 >= SWEEP_AFTER:
+        if self._tables4:
+            self._tables4.hosts.after_grace()
+            self._tables4.prefixes.after_grace()
+        if self._deleted >= SWEEP_AFTER:
             self.sweep()
 
     def sweep(self) -> None:
         """Clear the bitmap's stale bits and correct the counts, from what the maps really hold."""
         held = self.contents()
-        if self._buckets is not None:
+        if self._tables4:
             hosts = held.v4.take(held.v4.length == 32)
             prefixes = held.v4.take(held.v4.length < 32)
-            bitmap.sweep(self._bitmap, hosts.address, prefixes.address, prefixes.length)
+            bitmap.sweep(self._tables4.bitmap, hosts.address, prefixes.address, prefixes.length)
         for table in (held.v4, held.v6):
-            hosts_now = int(np.count_nonzero(table.length == _BITS[table.family]))
-            in_hash = 0 if table.family == 4 and self._buckets is not None else hosts_now
-            self._count(f"hosts{table.family}", in_hash)
-            self._count(f"prefixes{table.family}", len(table) - hosts_now)
-        self._deleted4 = 0
+            if table.family == 6 or not self._tables4:
+                hosts_now = int(np.count_nonzero(table.length == _BITS[table.family]))
+                self._count(f"hosts{table.family}", hosts_now)
+                self._count(f"prefixes{table.family}", len(table) - hosts_now)
+        self._deleted = 0
 
     def _count(self, name: str, value: int) -> None:
         self._counts[name] = min(value, 0xFFFFFFFF)
@@ -166,61 +200,51 @@ class ListMaps:
         return "pass" if held.is_defined and held.verdict == Verdict.PASS else "drop"
 
     def _read(self, family: int) -> Table:
-        if family == 4 and self._buckets is not None:
-            address, class_id = self._buckets.contents()
+        if family == 4 and self._tables4:
+            keys, host_class = self._tables4.hosts.contents()
+            hosts = (keys >> np.uint64(32)).astype(np.uint32)
+            prefixes, length, prefix_class = self._tables4.prefixes.contents()
         else:
-            key_type = _HOST4 if family == 4 else np.dtype(V6)
-            keys, values = self._maps[f"hosts{family}"].items(key_type, _U32)
-            address, class_id = keys.astype(np.uint32) if family == 4 else keys, values.astype(np.uint16)
-        prefix_type = _PREFIX4 if family == 4 else _PREFIX6
-        keys, values = self._maps[f"prefixes{family}"].items(prefix_type, _U32)
-        native = keys["address"].astype(address.dtype)
+            keys, values = self._maps[f"hosts{family}"].items(_HOST4 if family == 4 else V6, _U32)
+            hosts, host_class = keys.astype(np.uint32) if family == 4 else keys, values.astype(np.uint16)
+            keys, values = self._maps[f"prefixes{family}"].items(_PREFIX4 if family == 4 else _PREFIX6, _U32)
+            prefixes, length = keys["address"].astype(hosts.dtype), keys["length"].astype(np.uint8)
+            prefix_class = (values & 0xFFFF).astype(np.uint16)
         return Table.make(
             family,
-            np.concatenate([address, native]),
-            np.concatenate([np.full(len(address), _BITS[family], np.uint8), keys["length"].astype(np.uint8)]),
-            np.concatenate([class_id, values.astype(np.uint16)]),
+            np.concatenate([hosts, prefixes]),
+            np.concatenate([np.full(len(hosts), _BITS[family], np.uint8), length]),
+            np.concatenate([host_class, prefix_class]),
         )
 
     def lookup(self, family: int, packed: bytes) -> tuple[int, int] | None:
         """(class id, length) of the longest match as the kernel would find it, None if there is none.
 
-        *packed* is the address in network order. Of nested prefixes with one class the shortest
-        length is answered: the trie does not say which node matched.
+        *packed* is the address in network order.
         """
-        bits = _BITS[family]
-        if family == 4 and self._buckets is not None:
-            host = self._buckets.lookup(int.from_bytes(packed, "big"))
-        else:
-            host = int.from_bytes(self._maps[f"hosts{family}"].lookup(packed) or b"", "little")
-        if host:
-            return host, bits
-        found = self._longest_prefix(family, packed, bits)
-        if not found:
-            return None
-        lengths = (n for n in range(bits + 1) if self._longest_prefix(family, packed, n) == found)
-        return found, next(lengths)
-
-    def _longest_prefix(self, family: int, packed: bytes, length: int) -> int:
-        key = length.to_bytes(4, "little") + packed
-        return int.from_bytes(self._maps[f"prefixes{family}"].lookup(key) or b"", "little")
+        number = int.from_bytes(packed, "big")
+        if family == 4 and self._tables4:
+            if class_id := self._tables4.hosts.lookup(number << 32):
+                return class_id, 32
+            class_id = self._tables4.prefixes.lookup(number)
+            return (class_id, self._tables4.prefixes.length_of(number)) if class_id else None
+        if host := self._maps[f"hosts{family}"].lookup(packed):
+            return int.from_bytes(host, "little"), _BITS[family]
+        key = _BITS[family].to_bytes(4, "little") + packed
+        value = int.from_bytes(self._maps[f"prefixes{family}"].lookup(key) or b"", "little")
+        return (value & 0xFFFF, value >> 16) if value else None
 
     def class_counters(self) -> dict[int, Counter]:
         """Packets by class id, those that ever matched."""
         sums = self._maps["class_counters"].per_cpu_sums(2)
         return {int(i): Counter(int(sums[i, 0]), int(sums[i, 1])) for i in np.flatnonzero(sums[:, 0])}
 
-    def usage(self) -> dict[str, tuple[int, int]]:
-        """Entries and capacity of each list map; counts may run ahead of deletions until a sweep."""
-        usage = {name: (self._counts[name], self._maps[name].max_entries) for name in _POPULATION}
-        if self._buckets is not None:
-            statistics = self._buckets.statistics()
-            usage["hosts4"] = (statistics["spilled"], self._maps["hosts4"].max_entries)
-            usage["lines"] = (statistics["hosts"] - statistics["spilled"], statistics["lines"] * 7)
-        return usage
+
+def _column(values: Iterable[int]) -> NDArray[np.uint64]:
+    return np.fromiter(values, np.uint64)
 
 
-def _prefix_keys(entries: Entries) -> Array:
-    keys = np.zeros(len(entries), _PREFIX4 if entries.family == 4 else _PREFIX6)
-    keys["length"], keys["address"] = entries.length, entries.address
+def _prefix_keys(family: int, address: Array, length: Array) -> Array:
+    keys = np.zeros(len(address), _PREFIX4 if family == 4 else _PREFIX6)
+    keys["length"], keys["address"] = length, address
     return keys

@@ -25,10 +25,15 @@ def _magic(path: Path) -> int:
     return int(buffer[0]) & 0xFFFFFFFF
 
 
+def is_mounted(path: Path) -> bool:
+    """Whether a bpffs is at *path*."""
+    return _magic(path) == _BPF_FS_MAGIC
+
+
 def mount(path: Path) -> None:
     """Mount a bpffs at *path* unless one is there; Unsupported if the kernel or our rights forbid it."""
     path.mkdir(parents=True, exist_ok=True)
-    if _magic(path) == _BPF_FS_MAGIC:
+    if is_mounted(path):
         return
     if _LIBC.mount(b"bpf", os.fsencode(path), b"bpf", 0, b"mode=0700"):
         reason = os.strerror(c.get_errno())
@@ -37,7 +42,7 @@ def mount(path: Path) -> None:
 
 def unmount(path: Path) -> None:
     """Take the bpffs away with every pin on it, and its mount point."""
-    if path.is_dir() and _magic(path) == _BPF_FS_MAGIC:
+    if path.is_dir() and is_mounted(path):
         _LIBC.umount2(os.fsencode(path), 0)
     if path.is_dir():
         path.rmdir()

@@ -17,10 +17,12 @@ NETWORKS = st.builds(
 
 
 def bit(words: np.ndarray, net: int, plane: int) -> bool:
+    """Whether the bit of a /24 is set."""
     return bool(int(words[plane + net // 64]) >> (net % 64) & 1)
 
 
 def columns(networks: list[IPv4Network]) -> tuple[np.ndarray, np.ndarray]:
+    """As the writer takes them: addresses and lengths."""
     return (
         np.array([int(n.network_address) for n in networks], np.uint32),
         np.array([n.prefixlen for n in networks], np.uint8),

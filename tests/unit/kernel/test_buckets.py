@@ -15,7 +15,7 @@ SEEDS = Seeds((0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F), (12345, 67890))
 
 
 def read_like_the_kernel(words: np.ndarray, spill: dict[int, int], address: int) -> int:
-    """lookup of lists.h in plain integers: first line, second if overflowed, hash if spilled."""
+    """Lookup of lists.h in plain integers: first line, second if overflowed, hash if spilled."""
     lines = len(words) // 8
     shift = 64 - (lines.bit_length() - 1)
     metadata = 0
@@ -33,18 +33,22 @@ def read_like_the_kernel(words: np.ndarray, spill: dict[int, int], address: int)
 
 
 def make(spill_capacity: int = 1000, lines: int = LINES) -> tuple[BucketTable, np.ndarray, dict[int, int]]:
+    """An empty table, its memory, and the spill map that the caller keeps."""
     words = np.zeros(lines * 8, np.uint64)
     return BucketTable(words, SEEDS, {}, spill_capacity), words, {}
 
 
 def put(table: BucketTable, spill: dict[int, int], hosts: dict[int, int]) -> None:
-    addresses = np.array(list(hosts), np.uint32)
-    spill.update(table.put(addresses, np.array(list(hosts.values()), np.uint16)))
+    """Insert hosts, spill as the caller must."""
+    keys = np.array(list(hosts), np.uint64) << np.uint64(32)
+    spilled = table.put(keys, np.array(list(hosts.values()), np.uint16))
+    spill.update({key >> 32: class_id for key, class_id in spilled.items()})
 
 
 def delete(table: BucketTable, spill: dict[int, int], hosts: list[int]) -> None:
-    for address in table.delete(np.array(hosts, np.uint32)):
-        del spill[address]
+    """Delete hosts, spilled ones too."""
+    for key in table.delete(np.array(hosts, np.uint64) << np.uint64(32)):
+        del spill[key >> 32]
 
 
 class TestBucketTable:
@@ -76,11 +80,11 @@ class TestBucketTable:
                 table.after_grace()
             found = {a: c for a in range(201) if (c := read_like_the_kernel(words, spill, a))}
             assert found == model
-            assert {a: table.lookup(a) for a in range(201) if table.lookup(a)} == model
+            assert {a: table.lookup(a << 32) for a in range(201) if table.lookup(a << 32)} == model
             assert len(table) == len(model)
-        addresses, classes = table.contents()
-        assert dict(zip(addresses.tolist(), classes.tolist(), strict=True)) == model
-        assert addresses.tolist() == sorted(model)
+        keys, classes = table.contents()
+        assert dict(zip((keys >> np.uint64(32)).tolist(), classes.tolist(), strict=True)) == model
+        assert keys.tolist() == sorted(keys.tolist())
 
     def test_a_freed_slot_waits_for_a_grace_period(self) -> None:
         """Until after_grace a slot that was freed stays empty; then it is used again."""
@@ -128,10 +132,10 @@ class TestBucketTable:
         """A table built over used words finds, changes and deletes the hosts in them."""
         table, words, spill = make()
         put(table, spill, dict.fromkeys(range(1, 70), 7))
-        again = BucketTable(words, SEEDS, dict(spill), 1000)
+        again = BucketTable(words, SEEDS, {a << 32: c for a, c in spill.items()}, 1000)
         assert len(again) == 69
         delete(again, spill, [1, 2, 69])
-        assert [again.lookup(a) for a in (1, 2, 69, 3)] == [0, 0, 0, 7]
+        assert [again.lookup(a << 32) for a in (1, 2, 69, 3)] == [0, 0, 0, 7]
 
     def test_zero_address(self) -> None:
         """0.0.0.0 is an address like any other: an empty slot is one of class 0."""
@@ -154,5 +158,5 @@ def test_a_million_hosts_rarely_spill() -> None:
     words = np.zeros(lines * 8, np.uint64)
     table = BucketTable(words, Seeds.random(), {}, 10_000)
     addresses = np.unique(np.random.default_rng(7).integers(0, 1 << 32, 200_000, dtype=np.uint32))
-    table.put(addresses, np.ones(len(addresses), np.uint16))
+    table.put(addresses.astype(np.uint64) << np.uint64(32), np.ones(len(addresses), np.uint16))
     assert table.statistics()["spilled"] < len(addresses) / 200
