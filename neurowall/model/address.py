@@ -136,7 +136,7 @@ def _diagnose(address: str, text: str) -> str:
             "a short or hexadecimal form of IPv4, ambiguous: write four decimal octets",
         ),
         (
-            bool(_NAME.fullmatch(address)) and not _NUMBERS.match(address),
+            bool(_NAME.fullmatch(address)) and address[0].isalpha(),
             "not an address; host names are not resolved",
         ),
     )

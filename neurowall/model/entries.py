@@ -26,6 +26,7 @@ Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
 _MASK4 = np.array([(0xFFFFFFFF << (32 - n)) & 0xFFFFFFFF for n in range(33)], dtype=V4)
+_LENGTHS = np.arange(130, dtype=np.uint8)
 _MASK6 = np.array(
     [list(((1 << 128) - (1 << (128 - n))).to_bytes(16, "big")) for n in range(129)], dtype=np.uint8
 )
@@ -83,7 +84,8 @@ class Entries:
     @property
     def hosts(self) -> int:
         """How many entries are of full length."""
-        return len(self) - int(np.searchsorted(self.length, BITS[self.family]))
+        # A needle of another type would make numpy convert the whole column first.
+        return len(self) - int(np.searchsorted(self.length, np.uint8(BITS[self.family])))
 
     def segments(self) -> list[tuple[int, slice]]:
         """Each length that occurs, ascending, and its rows."""
@@ -239,8 +241,8 @@ def find(keys: Array, wanted: Array) -> tuple[Indices, Bools]:
 
 def segments_of(length: Array) -> list[tuple[int, slice]]:
     """The runs of equal values in a sorted uint8 array: value and rows."""
-    bounds = np.searchsorted(length, np.arange(130, dtype=np.uint8))
-    return [(n, slice(int(bounds[n]), int(bounds[n + 1]))) for n in range(129) if bounds[n] < bounds[n + 1]]
+    bounds: list[int] = np.searchsorted(length, _LENGTHS).tolist()
+    return [(n, slice(bounds[n], bounds[n + 1])) for n in range(129) if bounds[n] < bounds[n + 1]]
 
 
 def _octets6(address: Array) -> Array:

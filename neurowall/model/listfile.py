@@ -14,10 +14,8 @@ import numpy as np
 from neurowall.model.address import Entry, InvalidEntry, parse_entry
 from neurowall.model.entries import DTYPE, Array, Entries, EntrySet
 from neurowall.model.errors import TEXT_LIMIT, Problem
-from neurowall.model.listscan import Lines, scan
+from neurowall.model.listscan import MAX_LINE, Lines, scan
 
-MAX_LINE = 4096  # bytes; nothing that long is an entry
-_SEPARATORS = b" \t,"
 _UTF8_BOM = b"\xef\xbb\xbf"
 
 
@@ -118,7 +116,7 @@ def _check_others(content: bytes, words: list[str]) -> None:
         if word == "-":
             raise InvalidEntry("a range: write it as prefixes")
         try:
-            parse_entry(word)
+            parse_entry(word.lstrip("-"))
         except InvalidEntry:
             continue
         raise InvalidEntry("two addresses in one line: write one entry a line, ranges as prefixes")

@@ -19,6 +19,7 @@ _KIND[list(b" \t,\r")] = _BLANK
 _KIND[list(b"#;")] = _COMMENT
 _KIND[list(b"\n")] = _END
 _KIND[list(b"0123456789")] = _DIGIT
+MAX_LINE = 4096  # bytes; longer lines are no entries, unless comments
 _MAX_TOKEN = 18  # len("255.255.255.255/32")
 
 
@@ -66,7 +67,8 @@ def _scan_chunk(text: Array, start: Indices, first: int) -> tuple[Array, Array, 
     separator = np.flatnonzero((kind != _OTHER) & (kind != _DIGIT))
     token_end = separator[np.searchsorted(separator, begin)]
     nothing = _is_nothing(kind, begin, end, token_end)
-    candidate = np.flatnonzero(~nothing & (token_end - begin <= _MAX_TOKEN) & (token_end > begin))
+    sized = (token_end > begin) & (token_end - begin <= _MAX_TOKEN) & (end - begin <= MAX_LINE)
+    candidate = np.flatnonzero(~nothing & sized)
     plain, address, length = _read_tokens(chunk, begin[candidate], token_end[candidate])
     plain &= _rest_is_plain(chunk, kind, token_end[candidate], end[candidate])
     read, address, length = candidate[plain], address[plain], length[plain]

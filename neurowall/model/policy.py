@@ -141,7 +141,7 @@ class Capacity(_Strict):
     prefixes4: int = Field(default=250_000, ge=1, le=4_000_000)
     hosts6: int = Field(default=100_000, ge=1, le=16_000_000)
     prefixes6: int = Field(default=100_000, ge=1, le=4_000_000)
-    classes: int = Field(default=4096, ge=16, le=65535)
+    classes: int = Field(default=4096, ge=16, le=32767)
 
 
 class Policy(_Strict):

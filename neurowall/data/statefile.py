@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The text of state.json: the intent, with a schema name and a checksum."""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from neurowall.model.intent import Intent
+
+SCHEMA = "neurowall-state/1"
+
+_INTENT = TypeAdapter(Intent)
+
+
+def encode(intent: Intent) -> bytes:
+    """The text to save."""
+    body = _INTENT.dump_python(intent, mode="json")
+    return json.dumps({"schema": SCHEMA, "checksum": _checksum(body), "intent": body}, indent=1).encode()
+
+
+def decode(text: bytes) -> Intent:
+    """The intent that *text* holds. Raises ValueError saying what is wrong with it."""
+    document = json.loads(text)
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        found = document.get("schema") if isinstance(document, dict) else None
+        raise ValueError(f"its schema is {found!r}, not {SCHEMA!r}")
+    if document.get("checksum") != _checksum(document.get("intent")):
+        raise ValueError("its checksum does not match")
+    try:
+        return _INTENT.validate_python(document["intent"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _checksum(body: Any) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

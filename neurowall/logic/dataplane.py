@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the engine needs of the kernel. neurowall.kernel.dataplane.DataPlane is the real one."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from neurowall.model.counters import Counter
+from neurowall.model.entries import Entries
+from neurowall.model.image import ClassDef, Contents, Table
+from neurowall.model.interfaces import InterfaceStatus
+from neurowall.model.reasons import Reason
+
+
+class DataPlane(Protocol):
+    """One writer's view of the kernel maps and attached programs.
+
+    Calls that change something are made by one thread at a time; the reading ones come from any thread, also
+    while a change is under way. Every method raises KernelError if a system call fails.
+    """
+
+    def put(self, table: Table) -> None:
+        """Insert the entries, or replace their class in place. All are of one length. Raises MapFull."""
+
+    def delete(self, entries: Entries) -> None:
+        """Remove the entries; those that are not there are no error. All are of one length."""
+
+    def set_classes(self, defs: Iterable[ClassDef]) -> None:
+        """Tell the kernel what the ids mean; called before the first entry that uses them is put."""
+
+    def grace(self) -> None:
+        """Return when no running program can still see what was there before the last change."""
+
+    def contents(self) -> Contents:
+        """Everything that the maps hold, read back from the kernel."""
+
+    def lookup(self, address: str) -> tuple[int, int] | None:
+        """(class id, length) of the longest entry covering *address*, read from the kernel; None if none.
+
+        Kernel tries do not tell which node matched: of nested entries of one class any length may be
+        answered.
+        """
+
+    def class_counters(self) -> Mapping[int, Counter]:
+        """What each class id matched; ids that never matched may be missing."""
+
+    def reason_counters(self) -> Mapping[Reason, Counter]:
+        """What was counted under each reason."""
+
+    def interfaces(self) -> list[InterfaceStatus]:
+        """The policy's interfaces, in its order."""
+
+    def reload_program(self) -> None:
+        """Replace the attached programs in place, never detaching."""
+
+    def close(self) -> None:
+        """Give up the file descriptors; pins stay and enforcement goes on."""
+
+    def detach(self) -> None:
+        """Detach the programs and remove the pins: enforcement ends."""

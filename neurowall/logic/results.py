@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the engine answers. Frozen values; texts are ready to print."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from neurowall.model.counters import Counter
+from neurowall.model.errors import Problem
+from neurowall.model.interfaces import InterfaceStatus
+from neurowall.model.reasons import Reason
+
+
+@dataclass(frozen=True)
+class AddressOutcome:
+    """What became of one address or prefix of a block, allow or unblock request.
+
+    outcome: "added", "removed" or "unchanged". verdict: of the whole entry now, by lists: "pass", "drop" or
+    None if no list covers it. shadowed_by: after a block, the allow lists that cover it, so that it stays
+    allowed. still_blocked_by: after an unblock, the block lists that still drop it. partly: lists of the
+    other verdict that hold entries inside a prefix, which therefore go the other way.
+    """
+
+    address: str
+    outcome: str
+    verdict: str | None
+    shadowed_by: tuple[str, ...] = ()
+    still_blocked_by: tuple[str, ...] = ()
+    partly: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to a change. Counts are of entries; generation is the one now in force.
+
+    problems: refused lines that skip_invalid left out. duplicates and host_bits (line numbers) as in
+    ParsedList.
+    """
+
+    generation: int
+    added: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    addresses: tuple[AddressOutcome, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    duplicates: int = 0
+    host_bits: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ListInfo:
+    """One list. origin: "operator", "policy" or "runtime"; override: declared, but replaced at run time."""
+
+    name: str
+    verdict: str
+    origin: str
+    override: bool
+    entries4: int
+    entries6: int
+
+
+@dataclass(frozen=True)
+class ListPage:
+    """Some entries of a list: IPv4 first, then by length and address. next: the *after* of the next page."""
+
+    info: ListInfo
+    entries: tuple[str, ...]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How full one kernel map is, in entries."""
+
+    used: int
+    capacity: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the daemon is doing. problems: what is degraded, empty if nothing; warnings: what to look at."""
+
+    generation: int
+    engine: str
+    lists: tuple[ListInfo, ...]
+    interfaces: tuple[InterfaceStatus, ...]
+    usage: Mapping[str, Usage]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the kernel counted. lists: by name of the list that decided, and verdict "pass" or "drop"."""
+
+    reasons: Mapping[Reason, Counter]
+    lists: Mapping[tuple[str, str], Counter]
+
+
+@dataclass(frozen=True)
+class Cover:
+    """An entry of a list that covers the address: the longest one of that list."""
+
+    list: str
+    verdict: str
+    entry: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why packets from an address get their verdict, as far as lists decide it.
+
+    verdict: "pass", "drop", or None if no list covers the address. reason: the counter's label. list: the
+    one that decides. entry: the longest entry over all lists. covers: every list that covers the address, in
+    list order. kernel_entry and kernel_verdict: what the kernel holds now, None if nothing; of nested
+    entries of one class the kernel may name any. in_kernel: kernel and intent agree on the class.
+    """
+
+    address: str
+    verdict: str | None
+    reason: str
+    list: str | None
+    entry: str | None
+    class_id: int | None
+    covers: tuple[Cover, ...]
+    kernel_entry: str | None
+    kernel_verdict: str | None
+    in_kernel: bool
+    generation: int

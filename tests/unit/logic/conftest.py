@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from neurowall.data.state import StateStore
+from neurowall.logic.engine import Engine
+from neurowall.model.policy import Capacity, Interface, ListSpec, Policy
+from tests.unit.logic.fake import FakeDataPlane
+
+StartEngine = Callable[..., Engine]
+
+
+def policy_of(*specs: ListSpec, capacity: Capacity | None = None) -> Policy:
+    """A policy with one interface and these lists."""
+    return Policy(
+        interfaces=(Interface(name="wan0", zone="external"),), lists=specs, capacity=capacity or Capacity()
+    )
+
+
+@pytest.fixture
+def plane() -> FakeDataPlane:
+    """A kernel that holds nothing yet."""
+    return FakeDataPlane()
+
+
+@pytest.fixture
+def start(plane: FakeDataPlane, tmp_path: Path) -> Iterator[StartEngine]:
+    """Start an engine on the test's kernel and state directory; a second call restarts it."""
+    running: list[StateStore] = []
+
+    def begin(*specs: ListSpec, capacity: Capacity | None = None) -> Engine:
+        for store in running:
+            store.close()
+        running.append(StateStore(tmp_path / "state"))
+        engine = Engine(policy_of(*specs, capacity=capacity), plane, running[-1])
+        engine.start()
+        return engine
+
+    yield begin
+    for store in running:
+        store.close()
