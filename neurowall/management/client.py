@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CLI's side of the API: HTTP over the instance's unix socket, errors as CommandError."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from neurowall.management.errors import CommandError, ExitCode, Unreachable
+
+APPLY_TIMEOUT = 600.0  # seconds; a million entries take seconds, a loaded machine longer
+SHOWN_ERRORS = 20
+
+Json = dict[str, Any]
+
+
+class Refused(CommandError):
+    """The daemon answered with a problem (RFC 9457); nothing was changed."""
+
+    def __init__(self, status: int, problem: Json) -> None:
+        message = str(problem.get("detail") or problem.get("title") or f"HTTP {status}")
+        super().__init__(message, _details(message, problem))
+        self.status = status
+        self.problem = problem
+        # 400 and 422 speak of the caller's input; all others of the daemon's state.
+        self.exit_code = ExitCode.USAGE if status in (400, 422) else ExitCode.FAILED
+
+
+def _details(message: str, problem: Json) -> tuple[str, ...]:
+    """What is wrong with the input, a line each, unless *message* says all of it already."""
+    errors = problem.get("errors") or []
+    count = int(problem.get("error_count") or len(errors))
+    if not any(error.get("line") for error in errors) and all(error["why"] in message for error in errors):
+        return ()
+    shown = [_line(error) for error in errors[:SHOWN_ERRORS]]
+    return (*shown, f"... and {count - len(shown):,} more") if count > len(shown) else tuple(shown)
+
+
+def _line(error: Json) -> str:
+    where = f"line {error['line']}: " if error.get("line") else ""
+    text = f"{error['text']!r}: " if error.get("text") else ""
+    return f"{where}{text}{error.get('why', '')}"
+
+
+class Client:
+    """A kept-alive connection to one daemon. Use as a context manager.
+
+    Every method returns the decoded JSON body. Raises Unreachable when no daemon answers on the
+    socket, Refused when it answers with a problem.
+    """
+
+    def __init__(self, socket: Path, instance: str) -> None:
+        self._socket = socket
+        self._instance = instance
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket)),
+            base_url="http://neurowall",
+            timeout=httpx.Timeout(APPLY_TIMEOUT, connect=5.0),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, *path: str, **query: str | int | None) -> Json:
+        """GET a path given in parts, which are quoted here; a query value of None is left out."""
+        return self._call("GET", path, query)
+
+    def post(self, *path: str, json: Json | None = None) -> Json:
+        """POST a JSON body."""
+        return self._call("POST", path, {}, json=json)
+
+    def put(self, *path: str, content: bytes, **query: str | bool | None) -> Json:
+        """PUT a list as text."""
+        headers = {"content-type": "text/plain; charset=utf-8"}
+        return self._call("PUT", path, query, content=content, headers=headers)
+
+    def delete(self, *path: str) -> Json:
+        """DELETE."""
+        return self._call("DELETE", path, {})
+
+    def _call(self, method: str, path: Iterable[str], query: dict[str, Any], **body: Any) -> Json:
+        url = "/" + "/".join(quote(part, safe="") for part in path)
+        params = {name: value for name, value in query.items() if value is not None}
+        try:
+            answer = self._http.request(method, url, params=params, **body)
+        except httpx.ConnectError as error:
+            raise self._unreachable(error) from error
+        except httpx.TransportError as error:
+            raise CommandError(
+                f"the daemon went away while it was answering ({type(error).__name__}: {error}); "
+                "`neurowall status` says what is in force"
+            ) from error
+        if answer.is_success:
+            return dict(answer.json())
+        raise Refused(answer.status_code, _problem(answer))
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        if "Permission denied" in str(error):
+            return Unreachable(
+                f"no permission to use {self._socket}; run this as root or as a member of group 'neurowall'"
+            )
+        return Unreachable(
+            f"no daemon answers on {self._socket}; start one with `neurowall run --config FILE --instance "
+            f"{self._instance}`, or name another with --instance or --run-dir"
+        )
+
+
+def _problem(answer: httpx.Response) -> Json:
+    """The problem document of a failed answer; made up from the status if the body is something else."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = None
+    if isinstance(problem, dict):
+        return problem
+    return {"title": f"HTTP {answer.status_code}", "detail": answer.text}

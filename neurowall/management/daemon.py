@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurowall run`: checks, start in an order that leaves nothing half-applied, serve, and a clean end.
+
+Order: policy, this machine, the instance's lock, loopback sockets (still in the caller's network
+namespace), the network namespace, interfaces, maps, lists into the maps, programs onto the interfaces,
+and at last the API's socket: whoever can connect finds everything enforced.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from neurowall.data.sources import read_policy
+from neurowall.data.state import StateStore
+from neurowall.kernel import netlink
+from neurowall.kernel.dataplane import DataPlane
+from neurowall.logic.engine import Engine
+from neurowall.management import preflight, server
+from neurowall.management.answers import About
+from neurowall.management.api import create_app, create_metrics_app
+from neurowall.management.down import end_enforcement
+from neurowall.management.errors import CannotRun, CommandError, UsageProblem
+from neurowall.management.instance import Instance, Record, locked
+from neurowall.management.watch import Watcher
+from neurowall.model.errors import ListError, NeurowallError, PolicyError, Unsupported
+from neurowall.model.policy import Policy
+
+log = logging.getLogger("neurowall")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line of `neurowall run`."""
+
+    instance: Instance
+    config: Path
+    state_dir: Path
+    netns: str | None = None
+    metrics_listen: str | None = None
+    allow_missing_interfaces: bool = False
+    verbose: bool = False
+
+    @property
+    def state(self) -> Path:
+        """Where this instance keeps its intended state."""
+        return self.state_dir / self.instance.name
+
+
+def serve(options: Options) -> None:
+    """Run the daemon until SIGTERM or SIGINT. Raises CommandError if it cannot start."""
+    _log_to_stderr(verbose=options.verbose)
+    with _as_command_errors():
+        policy = read_policy(options.config)
+    preflight.check(netns=options.netns is not None)
+    with ExitStack() as stack, _as_command_errors():
+        stack.enter_context(locked(options.instance))
+        metrics = _metrics_socket(stack, options.metrics_listen)
+        options.instance.record(Record(options.netns, str(options.state), str(options.config)))
+        if options.netns:
+            netlink.enter_namespace(options.netns)
+        _check_interfaces(policy, allow_missing=options.allow_missing_interfaces)
+        dataplane, engine = _enforce(stack, options, policy)
+        about = About(
+            instance=options.instance.name,
+            version=version("neurowall"),
+            zones={interface.name: interface.zone for interface in policy.interfaces},
+        )
+        watcher = Watcher(netlink.watch_links, dataplane.reconcile_interfaces, dataplane.interfaces)
+        watcher.start()
+        stack.callback(watcher.stop)
+        listener = stack.enter_context(server.unix_socket(options.instance.socket))
+        stack.callback(options.instance.socket.unlink, missing_ok=True)
+        servers = [(create_app(engine, about), listener)]
+        if metrics:
+            servers.append((create_metrics_app(engine, about), metrics))
+        log.info("ready: generation %d, API on %s", engine.status().generation, options.instance.socket)
+        asyncio.run(_serve_until_told(servers, options, engine, about))
+    log.info("exiting; enforcement goes on (`neurowall down` ends it)")
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    if not verbose:
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+@contextmanager
+def _as_command_errors() -> Iterator[None]:
+    """Turn what the layers below refuse into errors that end the command with the right exit code."""
+    try:
+        yield
+    except PolicyError as error:
+        raise UsageProblem("the policy cannot be used", error.lines) from error
+    except ListError as error:
+        raise UsageProblem(str(error)) from error
+    except (Unsupported, FileNotFoundError) as error:
+        raise CannotRun(str(error)) from error
+    except NeurowallError as error:
+        raise CommandError(str(error)) from error
+
+
+def _metrics_socket(stack: ExitStack, address: str | None) -> socket.socket | None:
+    if address is None:
+        return None
+    listener = stack.enter_context(server.loopback_socket(address))
+    log.info("metrics on http://%s:%d/metrics", *listener.getsockname()[:2])
+    return listener
+
+
+def _check_interfaces(policy: Policy, *, allow_missing: bool) -> None:
+    missing = [each.name for each in policy.interfaces if netlink.interface_index(each.name) is None]
+    if missing and not allow_missing:
+        raise CommandError(
+            f"no interface {', '.join(missing)} here; there are: {', '.join(netlink.interface_names())}. "
+            "Correct the policy, or start degraded with --allow-missing-interfaces"
+        )
+
+
+def _enforce(stack: ExitStack, options: Options, policy: Policy) -> tuple[DataPlane, Engine]:
+    """Bring kernel and interfaces to what the policy and the saved state intend.
+
+    Leaves *stack* to give up the files at the end. A first start that fails takes away what it made;
+    a restart that fails leaves what was in force before it.
+    """
+    fresh = not _enforced(options.instance)
+    with ExitStack() as undo:
+        if fresh:
+            undo.callback(end_enforcement, options.instance)
+        dataplane = DataPlane.open(policy, options.instance.directory)
+        engine = Engine(policy, dataplane, StateStore(options.state))
+        stack.callback(engine.close)
+        engine.start()
+        dataplane.attach()
+        _check_attached(dataplane, fresh=fresh, allow_missing=options.allow_missing_interfaces)
+        undo.pop_all()
+    return dataplane, engine
+
+
+def _enforced(instance: Instance) -> bool:
+    """Whether an earlier daemon's programs are still attached."""
+    links = instance.directory / "bpf" / "links"
+    return links.is_dir() and any(links.iterdir())
+
+
+def _check_attached(dataplane: DataPlane, *, fresh: bool, allow_missing: bool) -> None:
+    """Refuse a first start that guards less than the policy says; a restart goes on with what it has."""
+    unguarded = [each for each in dataplane.interfaces() if each.problem]
+    present = [each for each in unguarded if each.ifindex is not None]
+    if fresh and (present if allow_missing else unguarded):
+        wrong = tuple(f"{each.name}: {each.problem}" for each in unguarded)
+        raise CommandError("not every interface can be guarded, so none is", wrong)
+
+
+async def _serve_until_told(
+    servers: list[tuple[FastAPI, socket.socket]], options: Options, engine: Engine, about: About
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    reloads: set[asyncio.Future[None]] = set()
+
+    def reload_policy() -> None:
+        task = asyncio.ensure_future(asyncio.to_thread(_reload_policy, options.config, engine, about))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload_policy)
+    await server.run(servers, stop, verbose=options.verbose)
+    await asyncio.gather(*reloads)
+
+
+def _reload_policy(config: Path, engine: Engine, about: About) -> None:
+    """SIGHUP: put the policy on disk in force, or keep the present one and say why."""
+    try:
+        result = engine.reload_policy(read_policy(config))
+    except NeurowallError as error:
+        why = "; ".join(str(error).splitlines())
+        about.policy_problem = f"{config} is not in force: {why}"
+        log.error("policy not reloaded, the present one stays in force: %s", why)  # noqa: TRY400 - no trace
+    else:
+        about.policy_problem = None
+        log.info(
+            "policy reloaded: generation %d, %d added, %d removed",
+            result.generation,
+            result.added,
+            result.removed,
+        )

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`/metrics`: what the kernel and the engine know, read when Prometheus asks. No addresses as labels."""
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from neurowall.logic.engine import Engine
+from neurowall.logic.results import Counters, Status
+from neurowall.management.answers import VERDICTS, About
+from neurowall.model.counters import Counter
+
+
+class EngineCollector(Collector):
+    """One daemon's metrics. A scrape reads per-CPU counters and sums them; packets pay nothing for it."""
+
+    def __init__(self, engine: Engine, about: About) -> None:
+        self._engine = engine
+        self._about = about
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing in advance: registering must not read the kernel."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric. Raises KernelError if the counters cannot be read: a failed scrape, not a zero."""
+        status, counters = self._engine.status(), self._engine.counters()
+        yield from _packets(counters)
+        yield from _lists(status, counters)
+        yield from _tables(status)
+        yield from self._daemon(status)
+
+    def _daemon(self, status: Status) -> Iterator[Metric]:
+        info = GaugeMetricFamily("neurowall_build_info", "Always 1.", labels=("version", "engine"))
+        info.add_metric((self._about.version, status.engine), 1)
+        yield info
+        yield GaugeMetricFamily(
+            "neurowall_daemon_start_time_seconds", "When the daemon started, Unix time.", self._about.started
+        )
+        yield GaugeMetricFamily("neurowall_generation", "Successful applies so far.", status.generation)
+        yield GaugeMetricFamily(
+            "neurowall_problems", "What is not filtered as intended; 0 is healthy.", len(status.problems)
+        )
+        up = GaugeMetricFamily(
+            "neurowall_interface_up", "1 if the interface is guarded.", labels=("interface", "mode")
+        )
+        for interface in status.interfaces:
+            up.add_metric((interface.name, interface.mode), int(interface.attached))
+        yield up
+
+
+def _pair(name: str, of: str, labels: tuple[str, ...]) -> tuple[CounterMetricFamily, CounterMetricFamily]:
+    """Two counters of the same labels: packets and bytes."""
+    return (
+        CounterMetricFamily(f"neurowall_{name}packets", f"Packets {of}.", labels=labels),
+        CounterMetricFamily(f"neurowall_{name}bytes", f"Bytes of packets {of}, without FCS.", labels=labels),
+    )
+
+
+def _add(
+    pair: tuple[CounterMetricFamily, CounterMetricFamily], labels: tuple[str, ...], counter: Counter
+) -> None:
+    packets, size = pair
+    packets.add_metric(labels, counter.packets)
+    size.add_metric(labels, counter.bytes)
+
+
+def _packets(counters: Counters) -> Iterator[Metric]:
+    pair = _pair("", "seen, by why they got their verdict", ("reason", "verdict"))
+    for reason, counter in counters.reasons.items():
+        _add(pair, (reason.label, reason.verdict.label), counter)
+    yield from pair
+
+
+def _lists(status: Status, counters: Counters) -> Iterator[Metric]:
+    pair = _pair("list_", "that a list decided", ("list", "verdict"))
+    # A list that decided nothing yet is a 0, so that rate() sees its first packets; one that was
+    # removed keeps its series, so that sums do not fall.
+    silent = {(each.name, VERDICTS[each.verdict]): Counter() for each in status.lists}
+    for labels, counter in (silent | dict(counters.lists)).items():
+        _add(pair, labels, counter)
+    yield from pair
+    entries = GaugeMetricFamily("neurowall_list_entries", "Entries of a list.", labels=("list", "family"))
+    for each in status.lists:
+        entries.add_metric((each.name, "4"), each.entries4)
+        entries.add_metric((each.name, "6"), each.entries6)
+    yield entries
+
+
+def _tables(status: Status) -> Iterator[Metric]:
+    entries = GaugeMetricFamily(
+        "neurowall_map_entries", "Entries that a kernel table holds.", labels=("map",)
+    )
+    capacity = GaugeMetricFamily("neurowall_map_capacity", "Entries that it can hold.", labels=("map",))
+    for name, usage in status.usage.items():
+        entries.add_metric((name,), usage.used)
+        capacity.add_metric((name,), usage.capacity)
+    yield entries
+    yield capacity
+
+
+def registry_of(engine: Engine, about: About) -> CollectorRegistry:
+    """A registry with nothing but this daemon's metrics."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(EngineCollector(engine, about))
+    return registry
+
+
+def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """The body and its content type, in the format that *accept* prefers."""
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a daemon can run here at all: privilege, kernel, bpffs. Checked before anything is touched."""
+
+import os
+import re
+from pathlib import Path
+
+from neurowall.management.errors import CannotRun
+
+FLOOR = (5, 4)
+CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39  # linux/capability.h
+
+
+def check(*, netns: bool, proc: Path = Path("/proc"), release: str | None = None) -> None:
+    """Raise CannotRun with everything that is missing, each with its remedy; *netns*: one will be entered.
+
+    *proc* and *release* (as `uname -r`) are parameters so that tests can describe other machines.
+    """
+    missing = (
+        *_privilege(proc, netns=netns),
+        *_kernel(release or os.uname().release),
+        *_bpffs(proc),
+        *_mounts(proc),
+    )
+    if missing:
+        raise CannotRun("Neurowall cannot run here", missing)
+
+
+def _privilege(proc: Path, *, netns: bool) -> tuple[str, ...]:
+    held = re.search(r"^CapEff:\s*([0-9a-f]+)$", (proc / "self/status").read_text(), re.MULTILINE)
+    mask = int(held[1], 16) if held else 0
+    missing = []
+    if not mask >> CAP_NET_ADMIN & 1:
+        missing.append("CAP_NET_ADMIN")
+    if not mask >> CAP_SYS_ADMIN & 1:
+        # Entering a namespace and mounting a bpffs take CAP_SYS_ADMIN, loading takes the narrower two.
+        narrower = {CAP_BPF: "CAP_BPF", CAP_PERFMON: "CAP_PERFMON"}
+        wanted = {CAP_SYS_ADMIN: "CAP_SYS_ADMIN"} if netns else narrower
+        missing += [name for bit, name in wanted.items() if not mask >> bit & 1]
+    if not missing:
+        return ()
+    return (f"no {', '.join(missing)}: run it as root (sudo neurowall run ...)",)
+
+
+def _kernel(release: str) -> tuple[str, ...]:
+    number = re.match(r"(\d+)\.(\d+)", release)
+    if number and (int(number[1]), int(number[2])) >= FLOOR:
+        return ()
+    return (f"kernel {release} is older than {FLOOR[0]}.{FLOOR[1]}: boot a newer one",)
+
+
+def _bpffs(proc: Path) -> tuple[str, ...]:
+    known = {line.split()[-1] for line in (proc / "filesystems").read_text().splitlines() if line}
+    if "bpf" in known:
+        return ()
+    return ("the kernel has no bpffs (no 'bpf' in /proc/filesystems): boot one with CONFIG_BPF_SYSCALL",)
+
+
+def _mounts(proc: Path) -> tuple[str, ...]:
+    """Pins in a private mount namespace would die with it, and enforcement with them."""
+    try:
+        private = (proc / "self/ns/mnt").readlink() != (proc / "1/ns/mnt").readlink()
+    except OSError:  # /proc hides pid 1, as in some containers: nothing to compare with
+        return ()
+    if not private:
+        return ()
+    why = "this process has a private mount namespace, so its pins would die with it"
+    return (f"{why}: use --netns NAME instead of `ip netns exec NAME neurowall run`",)

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors of the HTTP API as RFC 9457 problem+json.
+
+`type` is a stable URN a program may test; `detail` is a sentence for people that names the next step;
+`errors` lists what is wrong with the input, the first SHOWN of `error_count`.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from neurowall.model.address import InvalidEntry
+from neurowall.model.errors import (
+    ApplyError,
+    CapacityError,
+    ListConflict,
+    ListError,
+    ListInvalid,
+    ListMissing,
+    MapFull,
+    NeurowallError,
+    Problem,
+)
+
+MEDIA_TYPE = "application/problem+json"
+SHOWN = 100
+
+log = logging.getLogger(__name__)
+
+# The most specific class comes first: the first that matches answers.
+_ANSWERS: tuple[tuple[type[Exception], tuple[int, str, str]], ...] = (
+    (InvalidEntry, (422, "invalid-address", "Not an address or prefix")),
+    (ListInvalid, (422, "invalid-list", "Entries that are not addresses")),
+    (ListMissing, (404, "no-such-list", "No such list")),
+    (ListConflict, (409, "list-conflict", "The list cannot be changed this way")),
+    (ListError, (422, "list-refused", "Refused")),
+    (CapacityError, (409, "capacity", "More than the configured capacity")),
+    (MapFull, (507, "map-full", "A kernel map is full")),
+    (ApplyError, (500, "apply-failed", "The kernel half of the change failed")),
+    (NeurowallError, (500, "failed", "It failed")),
+)
+
+
+class ApiProblem(Exception):
+    """Raise it in a request handler to answer with this problem."""
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        errors: Sequence[Mapping[str, Any]] = (),
+        **more: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.kind, self.detail, self.errors, self.more = status, kind, detail, errors, more
+
+
+def answer(
+    status: int,
+    kind: str,
+    title: str,
+    detail: str,
+    errors: Sequence[Mapping[str, Any] | Problem] = (),
+    **more: Any,
+) -> JSONResponse:
+    """A problem+json response."""
+    body: dict[str, Any] = {
+        "type": f"urn:neurowall:problem:{kind}",
+        "title": title,
+        "status": int(status),
+        "detail": detail,
+    }
+    if errors:
+        body |= {"errors": [_plain(error) for error in errors[:SHOWN]], "error_count": len(errors)}
+    return JSONResponse(body | more, status, media_type=MEDIA_TYPE)
+
+
+def _plain(error: Mapping[str, Any] | Problem) -> dict[str, Any]:
+    return asdict(error) if isinstance(error, Problem) else dict(error)
+
+
+def install(app: FastAPI) -> None:
+    """Make *app* answer every error with problem+json."""
+    app.exception_handler(ApiProblem)(_raised)
+    app.exception_handler(RequestValidationError)(_validation)
+    app.exception_handler(HTTPException)(_http)
+    app.exception_handler(NeurowallError)(_refused)
+    app.exception_handler(InvalidEntry)(_refused)
+    app.exception_handler(Exception)(_unexpected)
+
+
+async def _raised(_request: Request, error: ApiProblem) -> Response:
+    return answer(
+        error.status, error.kind, HTTPStatus(error.status).phrase, error.detail, error.errors, **error.more
+    )
+
+
+async def _validation(_request: Request, error: RequestValidationError) -> Response:
+    """Wrong types, missing and unknown fields, and bodies that are no JSON."""
+    errors = [{"field": _field(each), "why": _why(each)} for each in error.errors()]
+    detail = "; ".join(f"{each['field']}: {each['why']}" for each in errors)
+    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "Invalid request", detail, errors)
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    """`addresses[0]`, `query.limit`: where in the request, the body unnamed."""
+    place = ""
+    location = error["loc"] if error["type"] != "json_invalid" else ("body",)
+    for part in location[1:] if location[0] == "body" and len(location) > 1 else location:
+        place += f"[{part}]" if isinstance(part, int) and place else f".{part}" if place else str(part)
+    return place
+
+
+def _why(error: Mapping[str, Any]) -> str:
+    if error["type"] == "json_invalid":
+        return f"not valid JSON at character {error['loc'][-1]}: {error['ctx']['error']}"
+    if error["type"] == "extra_forbidden":
+        return "unknown field"
+    return str(error["msg"])
+
+
+async def _http(request: Request, error: HTTPException) -> Response:
+    title = HTTPStatus(error.status_code).phrase
+    detail = str(error.detail)
+    if detail == title:  # the framework's own: no such path, or not this method
+        detail = f"{request.method} {request.url.path}: {title.lower()}; /openapi.json lists what there is"
+    response = answer(error.status_code, title.lower().replace(" ", "-"), title, detail)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    """Whatever the engine refuses or fails to do."""
+    if isinstance(error, ApplyError) and error.reverted and isinstance(error.__cause__, MapFull):
+        error = error.__cause__
+    status, kind, title = next(rest for known, rest in _ANSWERS if isinstance(error, known))
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("%s: %s", kind, error, exc_info=error)
+    problems = error.problems if isinstance(error, ListError) else ()
+    return answer(status, kind, title, str(error), problems, **_facts(error))
+
+
+def _facts(error: Exception) -> dict[str, Any]:
+    match error:
+        case CapacityError():
+            facts = {"capacity": error.what, "limit": error.limit, "wanted": error.wanted}
+            return facts | {"list": error.list_name}
+        case MapFull():
+            return {"capacity": error.what, "limit": error.limit}
+        case ApplyError():
+            return {"reverted": error.reverted}
+        case _:
+            return {}
+
+
+async def _unexpected(_request: Request, error: Exception) -> Response:
+    """A bug: say so without internals; the server logs the trace."""
+    detail = (
+        f"{type(error).__name__} in the daemon: its log has the details; "
+        "`neurowall status` says what is in force"
+    )
+    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real engine on a data plane in memory, and the API over it."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partialmethod
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient, Response
+
+from neurowall.data.state import StateStore
+from neurowall.logic.engine import Engine
+from neurowall.management.answers import About
+from neurowall.management.api import create_app
+from neurowall.model.counters import Counter
+from neurowall.model.interfaces import InterfaceStatus
+from neurowall.model.policy import load_policy
+from neurowall.model.reasons import Reason
+from tests.unit.logic.fake import FakeDataPlane
+
+POLICY = """
+interfaces:
+  - {name: wan0, zone: external}
+  - {name: lan0, zone: internal}
+lists:
+  - {name: declared, verdict: block, entries: [203.0.113.0/24, "2001:db8:bad::/48"]}
+capacity: {hosts4: 1000, prefixes4: 100, hosts6: 100, prefixes6: 100, classes: 64}
+"""
+
+
+class StandIn(FakeDataPlane):
+    """The data plane in memory with two healthy interfaces, and reason counters as the test sets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: dict[Reason, Counter] = dict.fromkeys(Reason, Counter())
+        self.states = [
+            InterfaceStatus("wan0", 2, "native", "the fastest, and the device takes it", attached=True),
+            InterfaceStatus("lan0", 3, "generic", "native refused: Operation not supported", attached=True),
+        ]
+
+    def lose_interface(self) -> None:
+        """Take wan0 away."""
+        self.states[0] = InterfaceStatus("wan0", None, "none", "", attached=False, problem="it has gone")
+
+    def class_of(self, address: str) -> int:
+        """The class id of a listed address."""
+        found = self.lookup(address)
+        assert found
+        return found[0]
+
+    def reason_counters(self) -> dict[Reason, Counter]:
+        """As the test says."""
+        return self.reasons
+
+
+@pytest.fixture
+def dataplane() -> StandIn:
+    """The kernel's stand-in."""
+    return StandIn()
+
+
+@pytest.fixture
+def engine(dataplane: StandIn, tmp_path: Path) -> Iterator[Engine]:
+    """A started engine with POLICY in force."""
+    engine = Engine(load_policy(POLICY, "policy.yaml"), dataplane, StateStore(tmp_path / "state"))
+    engine.start()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def about() -> About:
+    """What the daemon tells of itself."""
+    return About("main", "1.2.3", {"wan0": "external", "lan0": "internal"})
+
+
+@dataclass
+class Api:
+    """An application as its clients see it; a bug in it is an answer, not an exception.
+
+    Every call has an event loop of its own, as if the daemon did nothing else; `client` serves tests
+    that need one loop for several requests.
+    """
+
+    app: FastAPI
+
+    def client(self) -> AsyncClient:
+        """A client inside the caller's event loop."""
+        transport = ASGITransport(self.app, raise_app_exceptions=False)
+        return AsyncClient(transport=transport, base_url="http://neurowall")
+
+    def request(self, method: str, url: str, **more: Any) -> Response:
+        """One request and its answer."""
+
+        async def ask() -> Response:
+            async with self.client() as client:
+                return await client.request(method, url, **more)
+
+        return asyncio.run(ask())
+
+    get = partialmethod(request, "GET")
+    post = partialmethod(request, "POST")
+    put = partialmethod(request, "PUT")
+    delete = partialmethod(request, "DELETE")
+
+
+@pytest.fixture
+def api(engine: Engine, about: About) -> Api:
+    """The API over the engine."""
+    return Api(create_app(engine, about))

@@ -1,0 +1,433 @@
+# SPDX-License-Identifier: Apache-2.0
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from httpx import Response
+
+from neurowall.logic.engine import Engine
+from neurowall.management import api as api_module
+from neurowall.management.answers import About
+from neurowall.management.api import create_app, create_metrics_app
+from neurowall.model.counters import Counter
+from neurowall.model.errors import KernelError
+from neurowall.model.reasons import Reason
+from tests.unit.management.conftest import Api, StandIn
+
+Json = dict[str, Any]
+
+
+def refused(answer: Response, status: int, kind: str) -> Json:
+    """The problem document of an answer that must be one."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: Json = answer.json()
+    assert problem["type"] == f"urn:neurowall:problem:{kind}"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    return problem
+
+
+def done(answer: Response) -> Json:
+    """The body of an answer that must be a success."""
+    assert answer.status_code == 200, answer.text
+    body: Json = answer.json()
+    return body
+
+
+class TestHealth:
+    def test_liveness_asks_nobody(self, api: Api) -> None:
+        """It says that the loop turns, whatever the engine does."""
+        assert done(api.get("/liveness")) == {"alive": True}
+
+    def test_a_healthy_daemon_is_ready(self, api: Api) -> None:
+        """Health and readiness agree."""
+        assert done(api.get("/health"))["state"] == "ok"
+        assert done(api.get("/readiness"))["ready"] is True
+
+    def test_a_lost_interface_is_said_everywhere(self, api: Api, dataplane: StandIn) -> None:
+        """Not ready with the reason, degraded in health and status; the daemon still answers."""
+        dataplane.lose_interface()
+        problem = refused(api.get("/readiness"), 503, "degraded")
+        assert problem["errors"] == [{"why": "wan0: it has gone"}]
+        assert done(api.get("/health")) == {
+            "state": "degraded",
+            "instance": "main",
+            "problems": ["wan0: it has gone"],
+        }
+        assert done(api.get("/status"))["state"] == "degraded"
+
+
+class TestStatus:
+    def test_it_tells_everything_with_names(self, api: Api, dataplane: StandIn) -> None:
+        """Instance, interfaces with zone and mode, lists, tables, and packets by reason."""
+        dataplane.reasons[Reason.BLOCK_LIST] = Counter(7, 420)
+        status = done(api.get("/status"))
+        assert status["instance"] == "main"
+        assert status["version"] == "1.2.3"
+        assert status["engine"] == "buckets"
+        assert status["generation"] == 1
+        assert status["uptime_seconds"] >= 0
+        assert [(each["name"], each["zone"], each["mode"]) for each in status["interfaces"]] == [
+            ("wan0", "external", "native"),
+            ("lan0", "internal", "generic"),
+        ]
+        assert {"reason": "block-list", "verdict": "drop", "packets": 7, "bytes": 420} in status["packets"]
+        assert len(status["packets"]) == len(Reason)
+        assert {"table": "prefixes4", "entries": 1, "capacity": 100} in status["tables"]
+        assert {each["name"]: each["entries"] for each in status["lists"]} == {
+            "operator-allow": {"4": 0, "6": 0},
+            "operator-block": {"4": 0, "6": 0},
+            "declared": {"4": 1, "6": 1},
+        }
+
+    def test_a_list_shows_what_it_decided(self, api: Api, dataplane: StandIn) -> None:
+        """The counters of its class are its own."""
+        class_id = dataplane.class_of("203.0.113.9")
+        dataplane.counted = {class_id: Counter(3, 180)}
+        rows = {each["name"]: each for each in done(api.get("/lists"))["lists"]}
+        assert (rows["declared"]["packets"], rows["declared"]["bytes"]) == (3, 180)
+        assert rows["operator-block"]["packets"] == 0
+
+    def test_a_policy_that_was_not_reloaded_is_a_warning(self, api: Api, about: About) -> None:
+        """Packets are filtered as intended, so it is no problem; but it must be seen."""
+        about.policy_problem = "policy.yaml is not in force: policy.yaml:3: no"
+        status = done(api.get("/status"))
+        assert status["warnings"] == ["policy.yaml is not in force: policy.yaml:3: no"]
+        assert status["state"] == "ok"
+
+    def test_counters_that_cannot_be_read_are_an_error(
+        self, api: Api, dataplane: StandIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Never zeros that look like silence."""
+
+        def broken() -> None:
+            raise KernelError("map lookup: Bad file descriptor")
+
+        monkeypatch.setattr(dataplane, "reason_counters", broken)
+        assert "Bad file" in refused(api.get("/status"), 500, "failed")["detail"]
+        assert api.get("/metrics").status_code == 500
+
+
+class TestImperative:
+    def test_block_explain_unblock(self, api: Api, dataplane: StandIn) -> None:
+        """A ban reaches the kernel before the answer does, and leaves it again."""
+        answer = done(api.post("/block", json={"addresses": ["198.51.100.7", "2001:db8::7"]}))
+        assert (answer["added"], answer["removed"], answer["unchanged"]) == (2, 0, 0)
+        assert answer["generation"] == 2
+        assert answer["seconds"] > 0
+        assert dataplane.lookup("198.51.100.7")
+        assert done(api.get("/explain/198.51.100.7"))["verdict"] == "drop"
+        assert done(api.post("/unblock", json={"addresses": ["198.51.100.7"]}))["removed"] == 1
+        assert dataplane.lookup("198.51.100.7") is None
+        assert done(api.get("/explain/198.51.100.7"))["verdict"] == "pass"
+        assert done(api.get("/explain/2001:db8::7"))["list"] == "operator-block"
+
+    def test_allow_beats_block_until_unallow(self, api: Api) -> None:
+        """A declared prefix is opened for one host, and closed again."""
+        done(api.post("/allow", json={"addresses": ["203.0.113.9"]}))
+        found = done(api.get("/explain/203.0.113.9"))
+        assert (found["verdict"], found["list"]) == ("pass", "operator-allow")
+        assert done(api.get("/explain/203.0.113.10"))["verdict"] == "drop"
+        done(api.post("/unallow", json={"addresses": ["203.0.113.9"]}))
+        assert done(api.get("/explain/203.0.113.9"))["verdict"] == "drop"
+
+    def test_a_block_that_an_allow_shadows_says_so(self, api: Api) -> None:
+        """Accepted, but not silently without effect."""
+        done(api.post("/allow", json={"addresses": ["192.0.2.0/24"]}))
+        answer = done(api.post("/block", json={"addresses": ["192.0.2.9"]}))
+        assert answer["addresses"][0]["shadowed_by"] == ["operator-allow"]
+        assert answer["notes"] == ["192.0.2.9 still passes: allow list operator-allow holds it"]
+
+    def test_an_unblock_that_leaves_it_blocked_says_so(self, api: Api) -> None:
+        """Another list holds it."""
+        answer = done(api.post("/unblock", json={"addresses": ["203.0.113.9"]}))
+        assert answer["addresses"][0]["still_blocked_by"] == ["declared"]
+        assert answer["notes"] == ["203.0.113.9 is still blocked by list declared"]
+
+    def test_one_bad_address_changes_nothing(self, api: Api, dataplane: StandIn) -> None:
+        """All or nothing, and the bad one is named by its place."""
+        addresses = ["198.51.100.7", "1.2.3", "010.0.0.1"]
+        problem = refused(api.post("/block", json={"addresses": addresses}), 422, "invalid-address")
+        assert [(each["field"], each["text"]) for each in problem["errors"]] == [
+            ("addresses[1]", "1.2.3"),
+            ("addresses[2]", "010.0.0.1"),
+        ]
+        assert dataplane.lookup("198.51.100.7") is None
+        assert done(api.get("/status"))["generation"] == 1
+
+
+BODIES: list[tuple[bytes, str]] = [
+    (b'{"addresses": ', "body"),
+    (b"", "body"),
+    (b"[]", "body"),
+    (b"{}", "addresses"),
+    (b'{"addresses": "198.51.100.7"}', "addresses"),
+    (b'{"addresses": []}', "addresses"),
+    (b'{"addresses": [1]}', "addresses[0]"),
+    (b'{"addresses": ["198.51.100.7", null]}', "addresses[1]"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": "1h"}', "ttl"),
+    (b'{"addresses": {"a": 1}}', "addresses"),
+]
+
+
+class TestBadRequests:
+    @pytest.mark.parametrize(("body", "field"), BODIES)
+    def test_a_malformed_body_names_the_field(
+        self, api: Api, engine: Engine, body: bytes, field: str
+    ) -> None:
+        """422, the field, and nothing changed."""
+        answer = api.post("/block", content=body, headers={"content-type": "application/json"})
+        problem = refused(answer, 422, "invalid-request")
+        assert field in [each["field"] for each in problem["errors"]]
+        assert engine.status().generation == 1
+
+    def test_every_imperative_change_is_as_strict(self, api: Api) -> None:
+        """They share one body."""
+        for verb in ("block", "allow", "unblock", "unallow"):
+            json = {"addresses": ["198.51.100.7"], "ttl": "1h"}
+            problem = refused(api.post(f"/{verb}", json=json), 422, "invalid-request")
+            assert problem["errors"] == [{"field": "ttl", "why": "unknown field"}]
+
+    @pytest.mark.parametrize(
+        ("method", "url", "field"),
+        [
+            ("GET", "/status?verbose=1", "query.verbose"),
+            ("GET", "/lists?x=1", "query.x"),
+            ("GET", "/lists/declared?limit=ten", "query.limit"),
+            ("GET", "/lists/declared?limit=0", "query.limit"),
+            ("GET", "/lists/declared?page=2", "query.page"),
+            ("PUT", "/lists/new?verdict=drop", "query.verdict"),
+            ("PUT", "/lists/new?verdikt=allow", "query.verdikt"),
+            ("PUT", "/lists/new?skip_invalid=perhaps", "query.skip_invalid"),
+            ("DELETE", "/lists/declared?force=true", "query.force"),
+            ("POST", "/reload?dry_run=true", "query.dry_run"),
+        ],
+    )
+    def test_an_unknown_or_wrong_query_is_not_ignored(
+        self, api: Api, engine: Engine, method: str, url: str, field: str
+    ) -> None:
+        """`?dry_run=true` must not apply, `?verdikt=allow` must not block."""
+        problem = refused(api.request(method, url), 422, "invalid-request")
+        assert [each["field"] for each in problem["errors"]] == [field]
+        assert engine.status().generation == 1
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status"), [("GET", "/nowhere", 404), ("DELETE", "/status", 405)]
+    )
+    def test_paths_and_methods_that_are_not_there(
+        self, api: Api, method: str, path: str, status: int
+    ) -> None:
+        """Problem documents too, naming what was asked."""
+        answer = api.request(method, path)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.status_code == status
+        assert path in answer.json()["detail"]
+
+    @pytest.mark.parametrize(
+        "address", ["1.2.3", "203.0.113.0/24", "example.org", "%00", "a/b/c", "fe80::1%25eth0"]
+    )
+    def test_explain_wants_one_address(self, api: Api, address: str) -> None:
+        """A prefix, a name or rubbish is refused with the reason."""
+        refused(api.get(f"/explain/{address}"), 422, "invalid-list")
+
+    def test_a_bug_is_a_problem_without_internals(
+        self, api: Api, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The answer names the kind, the log has the rest."""
+
+        def bug() -> None:
+            raise ZeroDivisionError("secret detail")
+
+        monkeypatch.setattr(engine, "status", bug)
+        problem = refused(api.get("/health"), 500, "internal")
+        assert "ZeroDivisionError" in problem["detail"]
+        assert "secret" not in str(problem)
+
+
+class TestLists:
+    def test_load_show_replace_remove(self, api: Api, dataplane: StandIn) -> None:
+        """A list's whole life."""
+        answer = done(
+            api.put("/lists/feed?create=true", content="198.51.100.1\n198.51.100.2 # two\n\n; three\n")
+        )
+        assert (answer["generation"], answer["added"]) == (2, 2)
+        shown = done(api.get("/lists/feed"))
+        assert (shown["verdict"], shown["origin"]) == ("block", "runtime")
+        assert shown["items"] == ["198.51.100.1", "198.51.100.2"]
+        answer = done(api.put("/lists/feed?create=false", content="198.51.100.2\n198.51.100.3\n"))
+        assert (answer["added"], answer["removed"], answer["unchanged"]) == (1, 1, 1)
+        assert dataplane.lookup("198.51.100.1") is None
+        assert done(api.delete("/lists/feed"))["removed"] == 2
+        assert dataplane.lookup("198.51.100.3") is None
+        refused(api.get("/lists/feed"), 404, "no-such-list")
+
+    def test_put_makes_or_replaces(self, api: Api) -> None:
+        """Without create it is HTTP's own PUT: the same request twice is the same state."""
+        for expected in ((1, 0), (0, 1)):
+            answer = done(api.put("/lists/feed", content="198.51.100.1"))
+            assert (answer["added"], answer["unchanged"]) == expected
+
+    def test_an_allow_list_allows(self, api: Api) -> None:
+        """The verdict is given at creation and kept by a replacement."""
+        done(api.put("/lists/partners?verdict=allow", content="203.0.113.9"))
+        assert done(api.get("/explain/203.0.113.9"))["verdict"] == "pass"
+        done(api.put("/lists/partners", content="203.0.113.8"))
+        assert done(api.get("/explain/203.0.113.8"))["verdict"] == "pass"
+        refused(api.put("/lists/partners?verdict=block", content="203.0.113.8"), 409, "list-conflict")
+
+    @pytest.mark.parametrize("name", ["declared", "operator-block"])
+    def test_creating_what_exists_is_a_conflict(self, api: Api, name: str) -> None:
+        """`lists load` never replaces by accident."""
+        refused(api.put(f"/lists/{name}?create=true", content="198.51.100.1"), 409, "list-conflict")
+
+    def test_replacing_what_is_not_there_is_404(self, api: Api) -> None:
+        """A misspelt name makes no second list; the answer names those that exist."""
+        problem = refused(api.put("/lists/fed?create=false", content="198.51.100.1"), 404, "no-such-list")
+        assert "declared" in problem["detail"]
+
+    @pytest.mark.parametrize("name", ["Feed", "a b", "x" * 41, "a.b"])
+    def test_a_bad_name_is_refused(self, api: Api, name: str) -> None:
+        """The rule is in the answer."""
+        problem = refused(api.put(f"/lists/{name}", content="198.51.100.1"), 422, "list-refused")
+        assert "a-z" in problem["detail"]
+
+    def test_declared_lists_cannot_be_removed(self, api: Api) -> None:
+        """They would be back after the next start."""
+        refused(api.delete("/lists/declared"), 409, "list-conflict")
+        refused(api.delete("/lists/nowhere"), 404, "no-such-list")
+
+    def test_garbage_lines_refuse_the_whole_list(self, api: Api, engine: Engine, dataplane: StandIn) -> None:
+        """Each bad line by number with its reason; nothing is half-loaded."""
+        text = "198.51.100.1\nexample.org\n198.51.100.2\n1.2.3.4-1.2.3.9\n"
+        problem = refused(api.put("/lists/feed", content=text), 422, "invalid-list")
+        assert [(each["line"], each["text"]) for each in problem["errors"]] == [
+            (2, "example.org"),
+            (4, "1.2.3.4-1.2.3.9"),
+        ]
+        assert all(each["why"] for each in problem["errors"])
+        assert dataplane.lookup("198.51.100.1") is None
+        assert engine.status().generation == 1
+
+    def test_garbage_lines_are_skipped_on_purpose_only(self, api: Api) -> None:
+        """skip_invalid loads the rest and says what it left out."""
+        text = "198.51.100.1\nexample.org\n198.51.100.1\n198.51.100.9/24\n"
+        answer = done(api.put("/lists/feed?skip_invalid=true", content=text))
+        assert answer["added"] == 2
+        assert (answer["skipped_count"], answer["skipped"][0]["line"]) == (1, 2)
+        assert answer["duplicates"] == 1
+        assert (answer["host_bits_count"], answer["host_bits"]) == (1, [4])
+        assert len(answer["notes"]) == 3
+
+    def test_a_list_of_garbage_is_refused_even_so(self, api: Api) -> None:
+        """skip_invalid must not empty a list when a feed serves an error page."""
+        done(api.put("/lists/feed", content="198.51.100.1"))
+        answer = api.put("/lists/feed?skip_invalid=true", content="<html>\n<body>\n</html>\n")
+        refused(answer, 422, "invalid-list")
+        assert done(api.get("/lists/feed"))["items"] == ["198.51.100.1"]
+
+    def test_many_bad_lines_are_counted_not_all_sent(self, api: Api) -> None:
+        """The first hundred and the total."""
+        problem = refused(api.put("/lists/feed", content="nonsense\n" * 1000), 422, "invalid-list")
+        assert len(problem["errors"]) == 100
+        assert problem["error_count"] == 1000
+
+    def test_pages_join_into_the_whole_list(self, api: Api) -> None:
+        """`next` is the following page's `after`; no entry is lost or repeated."""
+        entries = {f"198.51.100.{i}" for i in range(25)} | {"2001:db8::/64", "198.51.0.0/16"}
+        done(api.put("/lists/feed", content="\n".join(entries)))
+        pages, after = [], None
+        while True:
+            query = {"limit": 10} | ({"after": after} if after else {})
+            page = done(api.get("/lists/feed", params=query))
+            pages.append(page["items"])
+            after = page["next"]
+            if after is None:
+                break
+        assert [len(items) for items in pages] == [10, 10, 7]
+        assert {entry for items in pages for entry in items} == entries
+
+    def test_over_capacity_names_the_key_to_raise(self, api: Api, engine: Engine) -> None:
+        """Refused before the kernel is touched."""
+        text = "\n".join(f"10.1.{i >> 8}.{i & 255}" for i in range(1001))
+        problem = refused(api.put("/lists/feed", content=text), 409, "capacity")
+        assert (problem["capacity"], problem["limit"], problem["list"]) == ("hosts4", 1000, "feed")
+        assert problem["wanted"] >= 1001
+        assert "capacity.hosts4" in problem["detail"]
+        assert engine.status().generation == 1
+
+    def test_a_full_kernel_map_reverts_and_names_the_key(self, api: Api, dataplane: StandIn) -> None:
+        """The kernel said no half-way: an error, and the old lists are in force."""
+        dataplane.limits = {"hosts4": 0}
+        problem = refused(api.put("/lists/feed", content="198.51.100.1"), 507, "map-full")
+        assert (problem["capacity"], problem["limit"]) == ("hosts4", 0)
+        assert "capacity.hosts4" in problem["detail"]
+        dataplane.limits = {}
+        refused(api.get("/lists/feed"), 404, "no-such-list")
+        assert done(api.get("/status"))["generation"] == 1
+
+
+class TestBodies:
+    def test_a_body_over_the_limit_is_413(
+        self, engine: Engine, about: About, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By its declared length, and also when it is not declared."""
+        monkeypatch.setattr(api_module, "MAX_BODY", 2 << 20)
+        api = Api(create_app(engine, about))
+        body = b"198.51.100.1\n" * (1 << 18)
+
+        async def undeclared() -> AsyncIterator[bytes]:
+            yield body[: 1 << 20]
+            yield body[1 << 20 :]
+
+        for content in (body, undeclared()):
+            problem = refused(api.put("/lists/feed", content=content), 413, "request-entity-too-large")
+            assert "larger than 2 MiB" in problem["detail"]
+        json = {"addresses": ["198.51.100.1"] * 200_000}
+        refused(api.post("/block", json=json), 413, "request-entity-too-large")
+        assert engine.status().generation == 1
+
+    def test_a_large_list_is_taken_while_the_loop_answers(
+        self, api: Api, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An apply that takes its time blocks neither liveness nor questions."""
+        release, entered = threading.Event(), threading.Event()
+        replace_list: Callable[..., Any] = engine.replace_list
+
+        def slow(*args: Any, **options: Any) -> Any:
+            entered.set()
+            assert release.wait(10)
+            return replace_list(*args, **options)
+
+        monkeypatch.setattr(engine, "replace_list", slow)
+
+        async def scenario() -> Response:
+            async with api.client() as client:
+                put = asyncio.create_task(client.put("/lists/declared", content="198.51.100.1"))
+                assert await asyncio.to_thread(entered.wait, 10)
+                assert done(await client.get("/liveness")) == {"alive": True}
+                assert done(await client.get("/explain/203.0.113.9"))["verdict"] == "drop"
+                assert not put.done()
+                release.set()
+                answer: Response = await put
+                return answer
+
+        assert done(asyncio.run(asyncio.wait_for(scenario(), 20)))["generation"] == 2
+
+
+def test_reload_replaces_the_program(api: Api, dataplane: StandIn) -> None:
+    """The answer shows the interfaces after it."""
+    assert [each["name"] for each in done(api.post("/reload"))["interfaces"]] == ["wan0", "lan0"]
+    assert dataplane.operations.count("reload_program") == 1
+
+
+def test_the_loopback_listener_has_metrics_only(engine: Engine, about: About) -> None:
+    """Anybody on the machine may connect to it, so it must not change or tell more."""
+    api = Api(create_metrics_app(engine, about))
+    assert api.get("/metrics").status_code == 200
+    for path in ("/status", "/lists", "/explain/203.0.113.9", "/docs"):
+        assert api.get(path).status_code == 404
+    assert api.post("/block", json={"addresses": ["203.0.113.9"]}).status_code == 404

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the daemon that need no kernel; the daemon itself is in tests/net."""
+
+from pathlib import Path
+
+import pytest
+
+from neurowall.logic.engine import Engine
+from neurowall.management import daemon
+from neurowall.management.answers import About
+from neurowall.management.daemon import Options
+from neurowall.management.errors import CommandError, ExitCode
+from neurowall.management.instance import Instance
+from neurowall.model.errors import (
+    CapacityError,
+    KernelError,
+    ListInvalid,
+    PolicyError,
+    StateError,
+    Unsupported,
+)
+from tests.unit.management.conftest import StandIn
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PolicyError(["policy.yaml:1: x: y"]), ExitCode.USAGE),
+        (ListInvalid("list 'x': x.txt:1: 'y': z"), ExitCode.USAGE),
+        (CapacityError("hosts4", 10, 11, "x"), ExitCode.FAILED),
+        (StateError("state.json is damaged"), ExitCode.FAILED),
+        (KernelError("load: Invalid argument"), ExitCode.FAILED),
+        (Unsupported("cannot mount a bpffs"), ExitCode.CANNOT_RUN),
+        (FileNotFoundError("neurowall.bpf.o is not in ..."), ExitCode.CANNOT_RUN),
+    ],
+)
+def test_every_refusal_has_its_exit_code(error: Exception, code: ExitCode) -> None:
+    """Input is 2, this machine is 4, everything else 1; the message survives."""
+    with pytest.raises(CommandError) as caught, daemon._as_command_errors():
+        raise error
+    assert caught.value.exit_code is code
+    assert str(error) in "\n".join((str(caught.value), *caught.value.details))
+
+
+def test_a_bug_is_not_disguised() -> None:
+    """An unexpected exception keeps its traceback."""
+    with pytest.raises(ZeroDivisionError), daemon._as_command_errors():
+        raise ZeroDivisionError
+
+
+def test_each_instance_has_its_own_state(tmp_path: Path) -> None:
+    """Two daemons with the default state directory do not share their lists."""
+    states = {
+        Options(Instance(name, tmp_path), tmp_path / "policy.yaml", tmp_path / "state").state
+        for name in ("main", "lab")
+    }
+    assert len(states) == 2
+
+
+class TestPolicyReload:
+    @pytest.fixture
+    def config(self, tmp_path: Path) -> Path:
+        """The policy of conftest.py with one more list."""
+        path = tmp_path / "policy.yaml"
+        path.write_text(
+            "interfaces:\n  - {name: wan0, zone: external}\n  - {name: lan0, zone: internal}\n"
+            "lists:\n  - {name: fresh, verdict: block, entries: [198.51.100.0/24]}\n"
+            "capacity: {hosts4: 1000, prefixes4: 100, hosts6: 100, prefixes6: 100, classes: 64}\n"
+        )
+        return path
+
+    def test_new_lists_are_in_force(
+        self, config: Path, engine: Engine, about: About, dataplane: StandIn
+    ) -> None:
+        """Those that it no longer declares are gone."""
+        daemon._reload_policy(config, engine, about)
+        assert about.policy_problem is None
+        assert dataplane.lookup("198.51.100.7")
+        assert dataplane.lookup("203.0.113.9") is None
+
+    @pytest.mark.parametrize(
+        ("old", "new", "expected"),
+        [
+            ("zone: external", "zone: outside", "interfaces[0].zone"),
+            ("hosts4: 1000", "hosts4: 2000", "restart"),
+            ("198.51.100.0/24", "198.51.100.0/99", "lists[0].entries[0]"),
+        ],
+    )
+    def test_a_bad_one_changes_nothing_and_is_remembered(
+        self,
+        config: Path,
+        engine: Engine,
+        about: About,
+        dataplane: StandIn,
+        old: str,
+        new: str,
+        expected: str,
+    ) -> None:
+        """The present policy stays in force until the file is mended."""
+        good = config.read_text()
+        config.write_text(good.replace(old, new))
+        daemon._reload_policy(config, engine, about)
+        assert about.policy_problem
+        assert expected in about.policy_problem
+        assert dataplane.lookup("203.0.113.9")
+        config.write_text(good)
+        daemon._reload_policy(config, engine, about)
+        assert about.policy_problem is None
+
+    def test_a_file_that_is_gone_changes_nothing(
+        self, config: Path, engine: Engine, about: About, dataplane: StandIn
+    ) -> None:
+        """As for one that is wrong."""
+        config.unlink()
+        daemon._reload_policy(config, engine, about)
+        assert about.policy_problem
+        assert dataplane.lookup("203.0.113.9")
