@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the runner needs of the world: gateways that are configured, probed and measured.
+
+bench/netns.py is the real one; tests simulate firewalls behind the same interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from bench.records import Gate, Measured
+from bench.scenario import Traffic
+from neurowall.model.entries import Array, EntrySet
+
+
+class LabError(Exception):
+    """A gateway could not be configured or measured; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """What to send in a trial: sources (V4 or V6, read in sequence), and the scenario's word on the rest."""
+
+    traffic: Traffic
+    sources: Array
+
+
+class Gateway(Protocol):
+    """A configured system on a chain of its own."""
+
+    load_seconds: float
+    notes: tuple[str, ...]
+
+    def parity(self) -> Mapping[str, Any]:
+        """What must be the same in every arm: offloads, MTU, queues, conntrack, CPUs, kernel."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """What exactly is loaded, for the report."""
+
+    def gate(self, rng: np.random.Generator) -> Gate:
+        """Prove that the rules are in force; LabError if that could not be tried."""
+
+    def trial(self, stream: Stream, seconds: float) -> Measured:
+        """Send flat out for so long; LabError if nothing could be measured."""
+
+    def close(self) -> None:
+        """Remove system and chain."""
+
+
+class Lab(Protocol):
+    """Where gateways come from."""
+
+    def place(self, system: str, rules: EntrySet, traffic: Traffic, label: str) -> Gateway:
+        """A fresh chain with the system configured; LabError if it refused."""
+
+    def differences(self, parities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """(system, what differs) for every arm that is not like the others."""

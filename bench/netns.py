@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab of network namespaces: each gateway is a fresh chain client - gateway - server on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.gate import run_gate
+from bench.lab import LabError, Stream
+from bench.measure import parity
+from bench.records import Core, Gate, Ledger, Measured
+from bench.scenario import Traffic
+from bench.sut import registry
+from bench.sut.base import Rules, SutError, System
+from bench.testbed.base import Chain, Run, TestbedError
+from bench.traffic.base import Flow, Kind, TrafficError
+from bench.traffic.trial import trial
+from bench.traffic.wire import generator, release
+from neurowall.model.entries import EntrySet
+
+_KINDS = {"flood": Kind.FLOOD, "clean": Kind.CLEAN}
+_EXPECTED = (TestbedError, SutError, TrafficError, OSError)
+
+
+class NetnsLab:
+    """Chains of one run. Generator and gateways have the last CPU, everything else the others."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._rules: dict[int, Rules] = {}
+        self.cpu = generator().cpu
+        others = os.sched_getaffinity(0) - {self.cpu}
+        if others:  # with one CPU everything shares it
+            os.sched_setaffinity(0, others)
+
+    def place(self, system: str, rules: EntrySet, traffic: Traffic, label: str) -> NetnsGateway:
+        """A fresh chain with the system configured; LabError if it refused, with nothing left behind."""
+        with contextlib.ExitStack() as undo:
+            try:
+                chain = Chain(self._run, label)
+                undo.callback(chain.close)
+                chain.build()
+                undo.callback(release, chain)
+                made = registry.create(system, null_verdict=traffic.null_verdict)
+                undo.callback(made.close)
+                gateway = NetnsGateway(chain, made, self._shared(rules), self.cpu)
+            except _EXPECTED as error:
+                raise LabError(f"{type(error).__name__}: {error}") from error
+            gateway.undo = undo.pop_all()
+        return gateway
+
+    def differences(self, parities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """(arm, what differs) for every arm that is not like most."""
+        return parity.compare_parity(parities)
+
+    def _shared(self, rules: EntrySet) -> Rules:
+        """One Rules for each list, since texts and probes made from it are kept with it."""
+        return self._rules.setdefault(id(rules), Rules(rules))
+
+
+class NetnsGateway:
+    """One configured system on its own chain."""
+
+    def __init__(self, chain: Chain, system: System, rules: Rules, core: int) -> None:
+        self._chain = chain
+        self._system = system
+        self._rules = rules
+        self._core = core
+        self.undo = contextlib.ExitStack()
+        report = system.configure(chain, rules)
+        self.load_seconds = report.load_seconds
+        self.notes = report.notes
+
+    def parity(self) -> Mapping[str, Any]:
+        """What must be the same in every arm, after something has gone through."""
+        with _as_lab_error():
+            self.gate(np.random.default_rng(0))
+            return parity.arm_parity(self._chain, {self._core})
+
+    def describe(self) -> Mapping[str, Any]:
+        """What exactly is loaded."""
+        with _as_lab_error():
+            return self._system.describe()
+
+    def gate(self, rng: np.random.Generator) -> Gate:
+        """Probe it."""
+        with _as_lab_error():
+            seen = run_gate(self._chain, self._system, self._rules, rng)
+            return Gate(kind=self._system.gate, **dataclasses.asdict(seen))
+
+    def trial(self, stream: Stream, seconds: float) -> Measured:
+        """Flat out for so long; every packet is counted by who sent, dropped, lost or received it."""
+        traffic, server = stream.traffic, self._chain.server_if
+        destination = server.v4 if traffic.family == 4 else server.v6
+        flow = Flow(traffic.family, stream.sources, destination, traffic.frame, _KINDS[traffic.kind])
+        waited = _run_queue_wait()
+        with _as_lab_error():
+            seen = trial(self._chain, self._system, flow, seconds)
+        waited = _run_queue_wait() - waited
+        return Measured(
+            seconds=seen.seconds,
+            ledger=Ledger(seen.sent, seen.delivered, seen.dropped, seen.elsewhere),
+            core=Core(seen.core.total, seen.core.busy, seen.core.steal, waited),
+        )
+
+    def close(self) -> None:
+        """Take the system off and remove the chain; safe to call twice."""
+        self.undo.close()
+
+
+def _run_queue_wait() -> float:
+    """Seconds that the generator's thread has been ready to run while another program ran on its CPU.
+
+    Source: Documentation/scheduler/sched-stats.rst, the second number of schedstat.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith("xdpgen"):
+            path = Path(f"/proc/self/task/{thread.native_id}/schedstat")
+            with contextlib.suppress(OSError):  # a kernel without scheduler statistics
+                return int(path.read_text(encoding="ascii").split()[1]) / 1e9
+    return 0.0
+
+
+@contextlib.contextmanager
+def _as_lab_error() -> Iterator[None]:
+    try:
+        yield
+    except _EXPECTED as error:
+        raise LabError(f"{type(error).__name__}: {error}") from error

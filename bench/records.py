@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run writes down while it measures, one JSON line each; `evaluate` judges from nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+Role = Literal["measured", "same", "fixed", "warmup"]
+"""`measured` counts; `same` is the other arm of the A/A pair; `fixed` the control with one source; `warmup`
+is discarded."""
+
+
+GateKind = Literal["filter", "pass", "drop"]
+"""A filter stops what is listed and passes the rest; the others do the same with all packets."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Did the system do its job? What it had to stop and did, what it had to pass and did, in packets."""
+
+    kind: GateKind
+    passed: bool
+    listed_sent: int
+    listed_blocked: int
+    near_sent: int
+    near_passed: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where the packets of one trial went: `elsewhere` by place; `residual` is what nobody accounts for."""
+
+    sent: int
+    delivered: int
+    dropped_by_rule: int
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def residual(self) -> int:
+        """Sent less all that is accounted for; negative when more was counted than sent."""
+        return self.sent - self.delivered - self.dropped_by_rule - sum(self.elsewhere.values())
+
+
+@dataclass(frozen=True)
+class Core:
+    """The gateway's core during a trial, in seconds.
+
+    `busy` and `steal` (taken by other virtual machines) are parts of `total`; `waited` is how long the
+    generator had to wait there because other programs ran.
+    """
+
+    total: float
+    busy: float
+    steal: float = 0.0
+    waited: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one trial gave; `seconds` is what sending took."""
+
+    seconds: float
+    ledger: Ledger
+    core: Core
+
+    def rate(self, metric: str) -> float:
+        """Mpps of packets dropped by the system's own count, or delivered by the receiver's."""
+        packets = self.ledger.dropped_by_rule if metric == "drop_mpps" else self.ledger.delivered
+        return packets / self.seconds / 1e6
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One measurement of one system between two gates; where there is none, `problem` says why."""
+
+    block: int
+    round: int
+    order: int
+    system: str
+    point: str
+    role: Role
+    measured: Measured | None = None
+    before: Gate | None = None
+    after: Gate | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Load:
+    """One configuration of one arm in one block, for the points that share it."""
+
+    block: int
+    system: str
+    role: Role
+    points: tuple[str, ...]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that differs between the arms of a block although it must not (offloads, MTU, CPUs ...)."""
+
+    block: int
+    system: str
+    what: str
+
+
+Record = Trial | Load | Difference
+_KINDS: dict[str, type[Any]] = {"trial": Trial, "load": Load, "difference": Difference}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+class Writer:
+    """Appends records to a file as they come, so that a killed run leaves all it measured."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, record: Record) -> None:
+        """One line, on disk as far as the kernel is concerned."""
+        line = {"record": _NAMES[type(record)], **dataclasses.asdict(record)}
+        self._file.write(json.dumps(line, separators=(",", ":"), default=str) + "\n")
+        self._file.flush()
+
+
+def read(path: Path) -> Iterator[Record]:
+    """The records of a raw file; raises ValueError naming the line that is none."""
+    with path.open(encoding="utf-8") as lines:
+        yield from parse(lines, str(path))
+
+
+def parse(lines: Iterable[str], name: str) -> Iterator[Record]:
+    """Inverse of Writer.write."""
+    for number, line in enumerate(lines, 1):
+        try:
+            fields = json.loads(line)
+            kind = _KINDS[fields.pop("record")]
+            record: Record = kind(**{name: _restore(name, value) for name, value in fields.items()})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{name}:{number}: not a record: {error}") from error
+        yield record
+
+
+def _restore(name: str, value: Any) -> Any:
+    """A field of a record from its JSON."""
+    if name in ("points", "notes"):
+        return tuple(value)
+    if name in ("before", "after") and value is not None:
+        return Gate(**value)
+    if name == "measured" and value is not None:
+        return Measured(value["seconds"], Ledger(**value["ledger"]), Core(**value["core"]))
+    return value

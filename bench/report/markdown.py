@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report as Markdown, for a pull request or a ticket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.report import tables, text
+from bench.report.tables import Table
+from bench.result import Result, Summary
+
+
+def render(summary: Summary, results: list[Result]) -> str:
+    """All scenarios of a run."""
+    parts = [f"# Neurowall benchmark: {text.WORDS[summary.verdict]}", ""]
+    parts += [f"Profile {summary.profile}, {summary.seconds:.0f} s, run `{summary.run}`. {text.CAVEAT}", ""]
+    for result in results:
+        parts += _scenario(result)
+    if results:
+        note = "`neurowall-bench replay RESULT.json` repeats lists, sources and order of trials."
+        parts += ["## How to run it again", "", note, "", *_table(tables.again(results))]
+        parts += ["## Environment", "", *_table(tables.environment(results[0]))]
+    return "\n".join(parts) + "\n"
+
+
+def _scenario(result: Result) -> list[str]:
+    purpose = str(result.run.scenario["purpose"]).strip()
+    parts = [
+        f"## {result.scenario}: {text.WORDS[result.verdict]}",
+        "",
+        purpose,
+        "",
+        text.size_line(result),
+        "",
+    ]
+    if result.reasons:
+        parts += [*(f"- **{reason}**" for reason in result.reasons), ""]
+    parts += _rows(("figure", "ratio", "value", "95 % CI", "bar", "verdict"), _figures(result))
+    parts += [*(f"- {line}" for line in text.evidence(result)), ""]
+    for table in (tables.metrics, tables.ratios, tables.ledger, tables.gates, tables.skipped):
+        if (made := table(result)).rows:
+            parts += [f"### {made.title}", "", *_table(made)]
+    return parts
+
+
+def _figures(result: Result) -> Iterable[Sequence[str]]:
+    for figure in result.figures:
+        ratio = result.ratios.get(figure.ratio)
+        shown = (text.number(ratio.value), text.interval(ratio)) if ratio else ("", "")
+        yield figure.figure, f"`{figure.ratio}`", *shown, f">= {figure.bar:g}", text.decision(figure)
+
+
+def _table(table: Table) -> list[str]:
+    return _rows(table.header, table.rows)
+
+
+def _rows(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header), *lines, ""] if lines else []

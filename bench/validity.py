@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run proves about itself: gates, ledgers, controls, and which figures are void.
+
+Void is a system at a point whose configuration was refused, whose gate failed once, whose ledger stayed open,
+whose arm differed from the others, or that passed or dropped what it must not. And a whole point, where
+sources cost too much to make or the gateway's core had time to spare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from bench import stats
+from bench.records import Difference, Ledger, Load, Record, Role, Trial
+from bench.result import Control, GateRow, LedgerRow, Void
+from bench.scenario import Scenario
+
+LEDGER_TOLERANCE = 0.001
+
+Cell = tuple[str, str]
+"""A system at a point."""
+Values = dict[tuple[int, int], float]
+"""One value for each block and round."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The records of a run, ready to be asked."""
+
+    scenario: Scenario
+    trials: tuple[Trial, ...]
+    loads: tuple[Load, ...]
+    differences: tuple[Difference, ...]
+
+    @classmethod
+    def of(cls, scenario: Scenario, records: Iterable[Record]) -> Measured:
+        """Sort records by kind; warm-ups are dropped."""
+        stored = list(records)
+        return cls(
+            scenario,
+            tuple(r for r in stored if isinstance(r, Trial) and r.role != "warmup"),
+            tuple(r for r in stored if isinstance(r, Load)),
+            tuple(r for r in stored if isinstance(r, Difference)),
+        )
+
+    def without(self, cells: set[Cell]) -> Measured:
+        """The same run as if these cells had not been measured."""
+        trials = tuple(t for t in self.trials if (t.system, t.point) not in cells)
+        loads = tuple(load for load in self.loads if not any((load.system, p) in cells for p in load.points))
+        return Measured(self.scenario, trials, loads, self.differences)
+
+    def cells(self) -> list[Cell]:
+        """Every system at every point, in the scenario's order."""
+        return [
+            (system, point) for point in self.scenario.points for system in self.scenario.systems_at(point)
+        ]
+
+    def rates(self, system: str, point: str, role: Role = "measured") -> Values:
+        """The scenario's first metric in Mpps."""
+        metric = self.scenario.metrics[0]
+        chosen = (t for t in self.trials if (t.system, t.point, t.role) == (system, point, role))
+        return {(t.block, t.round): t.measured.rate(metric) for t in chosen if t.measured}
+
+
+def void(run: Measured) -> list[Void]:
+    """Every void cell with its reasons, each once and counted."""
+    counts: dict[Cell, dict[str, int]] = {}
+    for cell, reason in (*_bad_loads(run), *_bad_trials(run), *_different(run)):
+        reasons = counts.setdefault(cell, {})
+        reasons[reason] = reasons.get(reason, 0) + 1
+    return [
+        Void(
+            system=system,
+            point=point,
+            reasons=[r if n == 1 else f"{r} ({n} times)" for r, n in reasons.items()],
+        )
+        for (system, point), reasons in counts.items()
+    ]
+
+
+def _bad_loads(run: Measured) -> Iterable[tuple[Cell, str]]:
+    for load in run.loads:
+        if load.problem:
+            for point in load.points:
+                yield (load.system, point), f"not configured: {_shorten(load.problem)}"
+
+
+def _different(run: Measured) -> Iterable[tuple[Cell, str]]:
+    for difference in run.differences:
+        for system, point in run.cells():
+            if system == difference.system:
+                yield (system, point), f"its arm differs from the others: {difference.what}"
+
+
+def _bad_trials(run: Measured) -> Iterable[tuple[Cell, str]]:
+    for trial in run.trials:
+        cell = trial.system, trial.point
+        if trial.measured is None:
+            yield cell, f"no trial: {_shorten(trial.problem or 'unknown')}"
+            continue
+        for gate, when in ((trial.before, "before"), (trial.after, "after")):
+            if gate is not None and not gate.passed:
+                yield cell, f"effectiveness gate {when} a trial failed: {gate.detail}"
+        if reason := _betrayed(
+            trial.system, trial.measured.ledger, flood=run.scenario.traffic.kind == "flood"
+        ):
+            yield cell, reason
+
+
+def _shorten(problem: str) -> str:
+    """First and last line of what may be a whole log; all of it is in the raw records."""
+    lines = [line.strip() for line in problem.splitlines() if line.strip()] or [""]
+    kept = lines if len(lines) <= 2 else [lines[0], "...", lines[-1]]
+    return " ".join(line if len(line) <= 200 else f"{line[:200]}..." for line in kept)
+
+
+def _betrayed(system: str, ledger: Ledger, *, flood: bool) -> str | None:
+    """What the counts of a trial alone say against it, independent of the gates."""
+    if ledger.sent == 0:
+        return "the generator sent nothing"
+    if abs(ledger.residual) > LEDGER_TOLERANCE * ledger.sent:
+        return f"open ledger: more than {LEDGER_TOLERANCE:.1%} of the packets are unaccounted for"
+    if flood:
+        return "listed packets reached the server" if ledger.delivered and system != "none" else None
+    if ledger.dropped_by_rule:
+        return "clean packets were dropped by a rule"
+    return None if ledger.delivered else "nothing reached the server"
+
+
+def controls(run: Measured) -> list[Control]:
+    """Both checks of every point that was measured."""
+    wanted, found = run.scenario.control, []
+    for point in run.scenario.points:
+        pairs = stats.pair(run.rates(wanted.system, point), run.rates(wanted.system, point, "fixed"))
+        if pairs:
+            value = stats.geometric_mean(pairs, 0).value
+            found.append(
+                Control(point=point, check="sources", value=value, bar=wanted.bar, passed=value >= wanted.bar)
+            )
+        cores = [t.measured.core for t in run.trials if t.point == point and t.measured]
+        if total := sum(core.total for core in cores):
+            value = sum(core.busy + core.steal for core in cores) / total  # stolen time is not time to spare
+            found.append(
+                Control(
+                    point=point,
+                    check="core",
+                    value=value,
+                    bar=wanted.core_busy,
+                    passed=value >= wanted.core_busy,
+                )
+            )
+    return found
+
+
+def contention(run: Measured) -> dict[str, float]:
+    """By point: the share of the time in which other programs held the core that the gateway needed."""
+    shares = {}
+    for point in run.scenario.points:
+        cores = [t.measured.core for t in run.trials if t.point == point and t.measured]
+        if total := sum(core.total for core in cores):
+            shares[point] = sum(core.waited for core in cores) / total
+    return shares
+
+
+def explain(control: Control) -> str:
+    """A failed control in a sentence."""
+    if control.check == "core":
+        return (
+            f"{control.point}: the gateway's core was busy for {control.value:.0%} of the time, below "
+            f"{control.bar:.0%}: the firewall was not the bottleneck"
+        )
+    return (
+        f"{control.point}: with the scenario's sources the control reached {control.value:.2f} of its rate "
+        f"with one source, below {control.bar}: the generator was the bottleneck"
+    )
+
+
+def ledger(run: Measured) -> list[LedgerRow]:
+    """Where the packets went, by cell."""
+    return [_ledger_row(cell, trials) for cell, trials in _by_cell(run, lambda t: t.measured is not None)]
+
+
+def gates(run: Measured) -> list[GateRow]:
+    """What the gates saw, by cell; the trials with one fixed source have none of their own."""
+    return [_gate_row(cell, trials) for cell, trials in _by_cell(run, lambda t: t.before is not None)]
+
+
+def _by_cell(run: Measured, wanted: Callable[[Trial], bool]) -> Iterable[tuple[Cell, list[Trial]]]:
+    for system, point in run.cells():
+        trials = [t for t in run.trials if (t.system, t.point) == (system, point) and wanted(t)]
+        if trials:
+            yield (system, point), trials
+
+
+def _ledger_row(cell: Cell, trials: Sequence[Trial]) -> LedgerRow:
+    ledgers = [trial.measured.ledger for trial in trials if trial.measured]
+    places: dict[str, int] = {}
+    for place, count in (item for v in ledgers for item in v.elsewhere.items()):
+        places[place] = places.get(place, 0) + count
+    worst = max((abs(v.residual) / v.sent for v in ledgers if v.sent), default=0.0)
+    return LedgerRow(
+        system=cell[0],
+        point=cell[1],
+        trials=len(trials),
+        sent=sum(v.sent for v in ledgers),
+        delivered=sum(v.delivered for v in ledgers),
+        dropped_by_rule=sum(v.dropped_by_rule for v in ledgers),
+        elsewhere=places,
+        residual=sum(v.residual for v in ledgers),
+        worst=worst,
+        closed=worst <= LEDGER_TOLERANCE,
+    )
+
+
+def _gate_row(cell: Cell, trials: Sequence[Trial]) -> GateRow:
+    seen = [gate for trial in trials for gate in (trial.before, trial.after) if gate is not None]
+    return GateRow(
+        system=cell[0],
+        point=cell[1],
+        kind=seen[0].kind,
+        gates=len(seen),
+        passed=sum(gate.passed for gate in seen),
+        listed_sent=sum(gate.listed_sent for gate in seen),
+        listed_blocked=sum(gate.listed_blocked for gate in seen),
+        near_sent=sum(gate.near_sent for gate in seen),
+        near_passed=sum(gate.near_passed for gate in seen),
+        detail=next((gate.detail for gate in seen if not gate.passed), ""),
+    )
