@@ -25,7 +25,9 @@ def fill(firewall: Firewall, policy: Policy) -> None:
         }
         firewall.put(str(network), index % 16 * 2 + (2 if "allow" in covering else 1))
     for way in policy.failsafe:
-        firewall.put_failsafe(way.address, way.port, [way.source], ifindex=LOOPBACK, packets_per_second=1 << 31)
+        firewall.put_failsafe(
+            way.address, way.port, [way.source], ifindex=LOOPBACK, packets_per_second=1 << 31
+        )
 
 
 def _covers(line: str, address: object, length: int) -> bool:
@@ -58,5 +60,3 @@ def disagreements(firewall: Firewall, policy: Policy, r: Random, count: int) -> 
 def role(r: Random) -> Policy:
     """A policy of which only the role matters: unparsed verdict and failsafe."""
     return frames.policy(r, unparsed=r.choice((PASS, DROP)), failsafe=bool(r.randrange(2)))
-
-

@@ -5,6 +5,8 @@ Everything is drawn from one random.Random: a seeded one for volume, or hypothes
 """
 
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from random import Random
 
@@ -14,13 +16,12 @@ GATEWAY4, GATEWAY6, FAILSAFE_PORT = "192.0.2.1", "2001:db8:1::1", 22
 # A small world, so that lists and packets meet: few nets, neighbours within them, the ends of the range.
 HOSTS4 = [f"198.51.{net}.{host}" for net in (100, 101) for host in (0, 1, 7, 128, 255)]
 HOSTS4 += ["203.0.113.9", "0.0.0.0", "255.255.255.255", "0.0.0.1", "10.1.2.3"]
+CROWD = [f"198.51.100.{host}" for host in range(10, 26)] + HOSTS4
 HOSTS6 = [f"2001:db8:{net}::{host}" for net in ("bad", "bad:1", "600d") for host in ("", "1", "7", "ffff")]
 HOSTS6 += ["fe80::1", "febf::1", "fec0::1", "::", "::1", "::1:2:3:4", "ffff::ffff", "2001:db8:bad:0:8000::"]
+LINKS6 = ["fe80::1", "::", "::1", "::1:2:3:4", "febf::1"]
 TARGETS4 = [GATEWAY4, "192.0.2.10", "255.255.255.255", "224.0.0.1"]
 TARGETS6 = [GATEWAY6, "2001:db8:1::10", "ff02::1:2", "fe80::9", "ff05::1:3", "ff02::1"]
-PORTS = [22, 53, 67, 68, 443, 546, 547, 0x1600, 0x4300, 40000]
-ICMP_TYPES = [0, 1, 2, 3, 4, 5, 8, 11, 12, 13, 127, 128, 129, 130, 131, 132, 133, 134, 135, 136, 137, 138, 143, 144]
-HOP_LIMITS = [0, 1, 2, 64, 254, 255]
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
 HOP, FRAGMENT, AH = 0, 44, 51
 EXTENSIONS = [HOP, 43, FRAGMENT, FRAGMENT, AH, 60, 60, 135, 139, 140]
@@ -29,6 +30,54 @@ PROTOCOLS6 = [TCP] * 4 + [UDP] * 4 + [ICMP6] * 5 + [ICMP, 4, 41, 47, 50, 59, 132
 TAGS = [0x8100, 0x8100, 0x88A8, 0x9100]
 OTHER_TYPES = [0x0806, 0x8809, 0x888E, 0x8864, 0x8847, 0x0004, 0x0801, 0x86DC, 0x9100]
 ADDRESSES = bytes.fromhex("020000000001020000000002")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the fields of a packet are drawn from."""
+
+    sources: Sequence[str]
+    targets: Sequence[str]
+    protocols: Sequence[int]
+    ports: Sequence[int] = (22, 53, 67, 68, 443, 546, 547, 0x1600, 0x4300, 40000)
+    icmp_types: Sequence[int] = (
+        0,
+        1,
+        3,
+        4,
+        5,
+        8,
+        11,
+        12,
+        13,
+        127,
+        128,
+        130,
+        132,
+        133,
+        135,
+        137,
+        138,
+        143,
+        144,
+    )
+    hop_limits: Sequence[int] = (0, 1, 2, 64, 254, 255)
+
+
+ANY4 = Scene(HOSTS4, TARGETS4, PROTOCOLS4)
+ANY6 = Scene(HOSTS6, TARGETS6, PROTOCOLS6)
+# What independent draws would hardly ever bring together.
+SCENES4 = [ANY4] * 7 + [
+    replace(ANY4, targets=["255.255.255.255"], protocols=[UDP], ports=[67, 68]),
+    replace(ANY4, targets=[GATEWAY4], protocols=[TCP], ports=[FAILSAFE_PORT, 443]),
+    replace(ANY4, sources=HOSTS4[:4], targets=[GATEWAY4], protocols=[TCP], ports=[FAILSAFE_PORT]),
+]
+SCENES6 = [ANY6] * 6 + [
+    replace(ANY6, sources=["fe80::1", "febf::1", "fec0::1"], protocols=[UDP], ports=[546, 547]),
+    replace(ANY6, targets=[GATEWAY6], protocols=[TCP], ports=[FAILSAFE_PORT, 443]),
+    replace(ANY6, sources=LINKS6, protocols=[ICMP6], hop_limits=[1, 255, 255], icmp_types=range(128, 145)),
+    replace(ANY6, sources=LINKS6, protocols=[ICMP6], hop_limits=[1], icmp_types=[130, 131, 132, 143]),
+]
 
 
 def rarely(r: Random, one_in: int) -> bool:
@@ -45,31 +94,37 @@ def nudged(r: Random, length: int) -> int:
     """A length field: mostly right, else off by a little or by much."""
     if not rarely(r, 6):
         return length
-    return max(0, min(0xFFFF, r.choice((length - 1, length + 1, length - 8, length + 8, 0, 7, 8, 19, 0xFFFF))))
+    return max(
+        0, min(0xFFFF, r.choice((length - 1, length + 1, length - 8, length + 8, 0, 7, 8, 19, 0xFFFF)))
+    )
 
 
-def tcp(r: Random) -> bytes:
+def tcp(r: Random, scene: Scene) -> bytes:
     """A TCP segment whose data offset may lie."""
     doff = 5 if not rarely(r, 3) else r.randrange(16)
     options = max(0, doff * 4 - 20) if not rarely(r, 6) else r.randrange(44)
-    head = struct.pack("!HHII", r.choice(PORTS), r.choice(PORTS), 1, 2)
-    return head + bytes([doff << 4, r.choice((2, 16, 0))]) + bytes(6) + filler(r, options + r.choice((0, 0, 5)))
+    head = struct.pack("!HHII", r.choice(scene.ports), r.choice(scene.ports), 1, 2)
+    return (
+        head + bytes([doff << 4, r.choice((2, 16, 0))]) + bytes(6) + filler(r, options + r.choice((0, 0, 5)))
+    )
 
 
-def udp(r: Random) -> bytes:
+def udp(r: Random, scene: Scene) -> bytes:
     """A UDP datagram whose length may lie."""
     data = r.choice((0, 0, 1, 12))
-    return struct.pack("!4H", r.choice(PORTS), r.choice(PORTS), nudged(r, 8 + data), 0) + filler(r, data)
+    return struct.pack("!4H", r.choice(scene.ports), r.choice(scene.ports), nudged(r, 8 + data), 0) + filler(
+        r, data
+    )
 
 
-def payload(r: Random, protocol: int) -> bytes:
+def payload(r: Random, scene: Scene, protocol: int) -> bytes:
     """What is behind IP; sometimes cut inside its header."""
     if protocol == TCP:
-        whole = tcp(r)
+        whole = tcp(r, scene)
     elif protocol == UDP:
-        whole = udp(r)
+        whole = udp(r, scene)
     elif protocol in {ICMP, ICMP6}:
-        whole = bytes([r.choice(ICMP_TYPES), 0]) + bytes(6 + r.choice((0, 16)))
+        whole = bytes([r.choice(scene.icmp_types), 0]) + bytes(6 + r.choice((0, 16)))
     else:
         whole = filler(r, r.choice((0, 1, 8, 40)))
     return whole if not rarely(r, 8) else whole[: r.randrange(len(whole) + 1)]
@@ -84,15 +139,18 @@ def fragment_field(r: Random, unit: int) -> int:
 
 def ipv4(r: Random) -> bytes:
     """An IPv4 packet."""
-    protocol = r.choice(PROTOCOLS4)
+    scene = r.choice(SCENES4)
+    protocol = r.choice(scene.protocols)
     ihl = 5 if not rarely(r, 4) else r.randrange(16)
     options = max(0, ihl * 4 - 20) if not rarely(r, 6) else r.choice((0, 4, 40))
-    body = filler(r, options) + payload(r, protocol)
+    body = filler(r, options) + payload(r, scene, protocol)
     fragment = fragment_field(r, 0) if rarely(r, 3) else r.choice((0, 0x4000, 0x8000))
     version = 4 if not rarely(r, 30) else r.randrange(16)
     head = bytes([version << 4 | ihl, 0]) + struct.pack("!HHH", nudged(r, 20 + len(body)), 1, fragment)
-    head += bytes([r.choice(HOP_LIMITS), protocol, 0, 0])
-    return head + ip_address(r.choice(HOSTS4)).packed + ip_address(r.choice(TARGETS4)).packed + body
+    head += bytes([r.choice(scene.hop_limits), protocol, 0, 0])
+    return (
+        head + ip_address(r.choice(scene.sources)).packed + ip_address(r.choice(scene.targets)).packed + body
+    )
 
 
 def extension(r: Random, kind: int, following: int) -> bytes:
@@ -112,20 +170,29 @@ def ipv6(r: Random) -> bytes:
     kinds = [kind if kind != HOP or i == 0 or rarely(r, 4) else 60 for i, kind in enumerate(kinds)]
     if count > 4 and not rarely(r, 4):  # else no long chain would come to its end
         kinds = [kind if kind != FRAGMENT else 43 for kind in kinds]
-    protocol = r.choice(PROTOCOLS6)
+    scene = r.choice(SCENES6)
+    protocol = r.choice(scene.protocols)
     types = [*kinds, protocol]
-    body = b"".join(extension(r, kind, types[i + 1]) for i, kind in enumerate(kinds)) + payload(r, protocol)
+    body = b"".join(extension(r, kind, types[i + 1]) for i, kind in enumerate(kinds)) + payload(
+        r, scene, protocol
+    )
     version = 6 if not rarely(r, 30) else r.randrange(16)
     head = bytes([version << 4, 0, 0, 0]) + struct.pack("!H", nudged(r, len(body)))
-    head += bytes([types[0], r.choice(HOP_LIMITS)])
-    return head + ip_address(r.choice(HOSTS6)).packed + ip_address(r.choice(TARGETS6)).packed + body
+    head += bytes([types[0], r.choice(scene.hop_limits)])
+    return (
+        head + ip_address(r.choice(scene.sources)).packed + ip_address(r.choice(scene.targets)).packed + body
+    )
 
 
 def frame(r: Random) -> bytes:
     """An Ethernet frame of at least 14 bytes: PROG_RUN takes no less."""
     kind = r.randrange(20)
     ethertype, content = (
-        (0x0800, ipv4(r)) if kind < 9 else (0x86DD, ipv6(r)) if kind < 18 else (r.choice(OTHER_TYPES), filler(r, 46))
+        (0x0800, ipv4(r))
+        if kind < 9
+        else (0x86DD, ipv6(r))
+        if kind < 18
+        else (r.choice(OTHER_TYPES), filler(r, 46))
     )
     if rarely(r, 40):
         ethertype ^= 0x8EDD  # IPv4 announced as IPv6, and the other way
@@ -154,17 +221,22 @@ def entry(r: Random) -> str:
     bits = address.max_prefixlen
     if rarely(r, 2):
         return str(address)
-    return f"{address}/{r.choice((1, 8, bits // 4, bits // 2, bits // 2 + 1, bits - 9, bits - 8, bits - 7, bits - 1))}"
+    if address.version == 4 and rarely(r, 2):
+        return f"{address}/{r.randrange(24, 32)}"  # around the border between two structures
+    lengths = (1, 8, bits // 4, bits // 2, bits // 2 + 1, bits - 9, bits - 8, bits - 7, bits - 1)
+    return f"{address}/{r.choice(lengths)}"
 
 
 def policy(r: Random, *, unparsed: str, failsafe: bool) -> Policy:
     """Overlapping lists of both verdicts; with *failsafe* the gateway's port for one net of each family."""
-    lists = tuple(
+    lists = [
         NamedList(r.choice(("block", "block", "allow")), tuple(entry(r) for _ in range(r.randrange(1, 8))))
         for _ in range(r.randrange(4))
-    )
+    ]
+    if rarely(r, 2):  # enough to fill the lines of a small bucket table
+        lists.append(NamedList("block", tuple(CROWD[r.randrange(8) :])))
     ways = (
         Failsafe(GATEWAY4, FAILSAFE_PORT, str(ip_network("198.51.100.0/25"))),
         Failsafe(GATEWAY6, FAILSAFE_PORT, "2001:db8:bad::/64"),
     )
-    return Policy(lists, ways if failsafe else (), unparsed)
+    return Policy(tuple(lists), ways if failsafe else (), unparsed)

@@ -7,26 +7,25 @@ neurowall.kernel.dataplane: a mistake made twice alike would cancel itself out.
 
 import ctypes as c
 import errno
-import mmap
 import struct
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import NamedTuple, SupportsBytes
 
 from neurowall.kernel import layout, libbpf, objects
 from neurowall.model.reasons import Reason, Verdict
+from tests.bpf.tables import ADDENDS, HOSTS, MULTIPLIERS, BucketTable, Tables4
 
 PASS, DROP = "pass", "drop"
+Frame = SupportsBytes | bytearray  # bytes, or a packet of scapy
 LOOPBACK = 1  # what PROG_RUN gives as ingress_ifindex unless told otherwise
 CLASSES = 64
 CAPACITY = 256
 _ACTIONS = {libbpf.XDP_DROP: DROP, libbpf.XDP_PASS: PASS}
-_LISTS = ("hosts4", "prefixes4", "hosts6", "prefixes6")
+_KEY_SIZES = {"hosts4": 4, "prefixes4": 8, "hosts6": 16, "prefixes6": 20}
+_BUCKETS_ONLY = ("lines", "bitmap", "nets4", "long4", "registry4")
 _REASONS = len(Reason)
-# Any odd multipliers do; these spread neighbours, which the tests of overflow do not rely on.
-_MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
-_ADDENDS = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 
 
 class Answer(NamedTuple):
@@ -34,13 +33,6 @@ class Answer(NamedTuple):
 
     action: str  # "pass" | "drop"
     reason: Reason
-
-
-class Line(NamedTuple):
-    """A line of the bucket table as Python sees it."""
-
-    slots: list[int]
-    metadata: int
 
 
 def _possible_cpus() -> int:
@@ -68,48 +60,52 @@ class Firewall:
         """Load *path* (default: the shipped object) for a role; *lines* is a power of two from 2."""
         self.engine, self.lines = engine, lines
         self._cpus = _possible_cpus()
-        self._population = dict.fromkeys(_LISTS, 0)
+        self._population = dict.fromkeys(_KEY_SIZES, 0)
         self._object = libbpf.Object(path or objects.path("neurowall"))
         config = layout.Config(
             abi=layout.Constant.ABI,
             engine=layout.Engine[engine.upper()],
             line_shift=64 - lines.bit_length() + 1,
             line_mask=lines - 1,
+            long_shift=64 - lines.bit_length() + 1,
+            long_mask=lines - 1,
             unparsed_verdict=Verdict[unparsed.upper()],
             failsafe=failsafe,
             dry_run=dry_run,
         )
-        config.hash_multiplier[:] = list(_MULTIPLIERS)
-        config.hash_addend[:] = list(_ADDENDS)
+        config.hash_multiplier[:] = list(MULTIPLIERS)
+        config.hash_addend[:] = list(ADDENDS)
         self._load(config, failsafe=failsafe)
         self._program = self._object.program_fd("nw_ingress")
         self._counters = self._object.map_fd("reason_counters")
         self._before = self.reason_counters()
-        self._bitmap: mmap.mmap | None = None
+        self.tables: Tables4 | None = None
         if engine == "buckets":
-            self._bitmap = mmap.mmap(self._object.map_fd("bitmap"), 8 << 19, mmap.MAP_SHARED)
+            hosts, longer = (BucketTable(self._fd(name), lines) for name in ("lines", "long4"))
+            self.tables = Tables4(hosts, longer, self._fd("bitmap"), self._fd("nets4"))
 
     def _load(self, config: layout.Config, *, failsafe: bool) -> None:
         self._object.set_constants(bytes(config))
-        for name in _LISTS:
+        for name in _KEY_SIZES:
             self._object.set_max_entries(name, CAPACITY)
         for name in ("classes", "class_counters"):
             self._object.set_max_entries(name, CLASSES)
-        self._object.set_max_entries("lines", self.lines)
-        skipped = () if self.engine == "buckets" else ("lines", "bitmap")
+        for name in ("lines", "long4"):
+            self._object.set_max_entries(name, self.lines)
+        skipped = () if self.engine == "buckets" else _BUCKETS_ONLY
         for name in (*skipped, *(() if failsafe else ("failsafe",))):
             self._object.skip_map(name)
         self._object.load()
 
     def close(self) -> None:
         """Take the program and its maps out of the kernel."""
-        if self._bitmap is not None:
-            self._bitmap.close()
+        if self.tables:
+            self.tables.close()
         self._object.close()
 
     # -- frames
 
-    def run(self, packet: SupportsBytes) -> Answer:
+    def run(self, packet: Frame) -> Answer:
         """Run the program on a frame (bytes or scapy) and find its reason in the counters.
 
         Exactly one reason must have counted one packet and every byte of the frame, and have the
@@ -127,7 +123,7 @@ class Firewall:
         self._before = after
         return Answer(action, reason)
 
-    def run_uncounted(self, packet: SupportsBytes, ifindex: int | None = None) -> str:
+    def run_uncounted(self, packet: Frame, ifindex: int | None = None) -> str:
         """Run the program and answer only what it returned; *ifindex* is where the frame came in."""
         frame = bytes(packet)
         # struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
@@ -162,102 +158,53 @@ class Firewall:
 
     def put_class(self, class_id: int, verdict: str) -> None:
         """Say what a class means."""
-        libbpf.map_update(self._fd("classes"), struct.pack("=I", class_id), struct.pack("=II", verdict == DROP, 1))
+        libbpf.map_update(
+            self._fd("classes"), struct.pack("=I", class_id), struct.pack("=II", verdict == DROP, 1)
+        )
 
     def put(self, entry: str, class_id: int) -> None:
-        """List an address or prefix of either family."""
+        """List an address or prefix of either family, where the engine looks for it."""
         network = ip_network(entry)
-        if network.prefixlen < network.max_prefixlen:
-            self._put_prefix(network, class_id)
-        elif network.version == 4 and self.engine == "buckets":
-            self._put_in_table(int(network.network_address), class_id)
+        is_host = network.prefixlen == network.max_prefixlen
+        if isinstance(network, IPv4Network) and self.tables:
+            self._put_in_tables(self.tables, network, class_id)
+        elif is_host:
+            self.put_in_map(f"hosts{network.version}", network.network_address.packed, class_id)
         else:
-            name = f"hosts{network.version}"
-            self._put(name, network.network_address.packed, class_id)
+            self.put_in_trie(network, class_id)
 
-    def _put(self, name: str, key: bytes, class_id: int) -> None:
+    def _put_in_tables(self, tables: Tables4, network: IPv4Network, class_id: int) -> None:
+        number = int(network.network_address)
+        if network.prefixlen == 32:
+            tables.mark_nets(number >> 8, number >> 8, HOSTS)
+            if not tables.hosts.insert(number, number << 32 | class_id << 16):
+                self.put_in_map("hosts4", number.to_bytes(4, "big"), class_id)
+        elif network.prefixlen <= 24:
+            tables.paint(network, class_id)
+        elif not tables.insert_longer(network, class_id):
+            self.put_in_trie(network, class_id)
+
+    def put_in_map(self, name: str, key: bytes, value: int) -> None:
+        """Put an element into a hash or trie, and count it."""
         self._population[name] += 1
-        counts = struct.pack("=4I", *(self._population[each] for each in _LISTS))
+        counts = struct.pack("=4I", *(self._population[each] for each in _KEY_SIZES))
         libbpf.map_update(self._fd("population"), bytes(4), counts)
-        libbpf.map_update(self._fd(name), key, struct.pack("=I", class_id))
+        libbpf.map_update(self._fd(name), key, struct.pack("=I", value))
 
-    def _put_prefix(self, network: IPv4Network | IPv6Network, class_id: int) -> None:
+    def put_in_trie(self, network: IPv4Network | IPv6Network, class_id: int) -> None:
+        """Put a prefix into its family's trie; the value is length << 16 | class."""
         key = struct.pack("=I", network.prefixlen) + network.network_address.packed
-        self._put(f"prefixes{network.version}", key, class_id)
-        if network.version == 4 and self.engine == "buckets":
-            first, last = int(network.network_address) >> 8, int(network.broadcast_address) >> 8
-            self._set_bits(first, last, layout.Constant.BITMAP_PREFIXES)
-
-    def _set_bits(self, first: int, last: int, plane: int) -> None:
-        """Set the bit of each /24 from *first* to *last* in a plane that starts at word *plane*."""
-        assert self._bitmap is not None
-        at, size = plane * 8 + first // 8, last // 8 - first // 8 + 1
-        bits = ((1 << last - first + 1) - 1) << first % 8
-        held = int.from_bytes(self._bitmap[at : at + size], "little")
-        self._bitmap[at : at + size] = (held | bits).to_bytes(size, "little")
-
-    def line_of(self, address: str, choice: int) -> int:
-        """The line where a host belongs by its first (0) or second (1) choice."""
-        hashed = _MULTIPLIERS[choice] * int(IPv4Address(address)) + _ADDENDS[choice]
-        return (hashed & 0xFFFFFFFFFFFFFFFF) >> (64 - self.lines.bit_length() + 1)
-
-    def line(self, index: int) -> Line:
-        """Read a line of the bucket table."""
-        raw = libbpf.map_lookup(self._fd("lines"), struct.pack("=I", index), 64)
-        assert raw is not None
-        *slots, metadata = struct.unpack("=8Q", raw)
-        return Line(slots, metadata)
-
-    def set_line(self, index: int, line: Line) -> None:
-        """Write a line of the bucket table."""
-        raw = struct.pack("=8Q", *line.slots, line.metadata)
-        libbpf.map_update(self._fd("lines"), struct.pack("=I", index), raw)
-
-    def put_in_slot(self, address: str, class_id: int, choice: int, slot: int) -> None:
-        """Put a host into one slot of a line, and set its bit in the bitmap; no flag is touched."""
-        number, index = int(IPv4Address(address)), self.line_of(address, choice)
-        line = self.line(index)
-        line.slots[slot] = number << 32 | class_id << 16
-        self.set_line(index, line)
-        self._set_bits(number >> 8, number >> 8, layout.Constant.BITMAP_HOSTS)
-
-    def mark_line(self, index: int, flags: int) -> None:
-        """Add flags to the metadata of a line."""
-        line = self.line(index)
-        self.set_line(index, Line(line.slots, line.metadata | flags))
-
-    def put_spilled(self, address: str, class_id: int) -> None:
-        """Put a host into the hash; the caller marks its line."""
-        number = int(IPv4Address(address))
-        self._set_bits(number >> 8, number >> 8, layout.Constant.BITMAP_HOSTS)
-        self._put("hosts4", number.to_bytes(4, "big"), class_id)
-
-    def _put_in_table(self, number: int, class_id: int) -> None:
-        address = str(IPv4Address(number))
-        flags = 0
-        for choice in (0, 1):
-            slots = self.line(self.line_of(address, choice)).slots
-            if 0 in slots:
-                self.put_in_slot(address, class_id, choice, slots.index(0))
-                break
-            flags |= layout.Constant.LINE_OVERFLOW
-        else:
-            flags |= layout.Constant.LINE_SPILL
-            self.put_spilled(address, class_id)
-        if flags:
-            self.mark_line(self.line_of(address, 0), flags)
+        self.put_in_map(f"prefixes{network.version}", key, network.prefixlen << 16 | class_id)
 
     def clear_lists(self) -> None:
-        """Take every entry out: empty maps, lines and bitmap."""
-        for name in _LISTS:
-            for key in _keys(self._fd(name), {"hosts4": 4, "prefixes4": 8, "hosts6": 16, "prefixes6": 20}[name]):
+        """Take every entry out."""
+        for name, size in _KEY_SIZES.items():
+            for key in _keys(self._fd(name), size):
                 libbpf.map_delete(self._fd(name), key)
-        self._population = dict.fromkeys(_LISTS, 0)
+        self._population = dict.fromkeys(_KEY_SIZES, 0)
         libbpf.map_update(self._fd("population"), bytes(4), bytes(16))
-        if self._bitmap is not None:
-            self._bitmap[:] = bytes(len(self._bitmap))
-            for index in range(self.lines):
-                self.set_line(index, Line([0] * 7, 0))
+        if self.tables:
+            self.tables.clear()
 
     # -- failsafe
 
@@ -269,33 +216,34 @@ class Firewall:
         *,
         ifindex: int = LOOPBACK,
         packets_per_second: int = 1000,
+        window: tuple[int, int] = (0, 0),
     ) -> None:
-        """Keep the gateway's own *address* and TCP *port* open to *sources* on an interface."""
+        """Keep the gateway's own *address* and TCP *port* open to *sources* on an interface.
+
+        *window* is when the current second began, in nanoseconds of CLOCK_MONOTONIC, and its packets.
+        """
         networks = [ip_network(source) for source in sources]
         key = struct.pack("=16sI", _packed_in_16(address), ifindex) + struct.pack(
             "!HBB", port, ip_address(address).version, 0
         )
         prefixes = [_packed_in_16(str(each.network_address)) for each in networks]
         masks = [_packed_in_16(str(each.netmask)) for each in networks]
-        value = struct.pack("=QQII", 0, 0, packets_per_second, len(networks))
+        value = struct.pack("=QQII", *window, packets_per_second, len(networks))
         value += b"".join(prefixes).ljust(64, b"\0") + b"".join(masks).ljust(64, b"\0")
         libbpf.map_update(self._fd("failsafe"), key, value)
 
     # -- everything
 
-    def dump(self) -> dict[str, list[tuple[bytes, bytes]]]:
-        """Every element of every map (of the bitmap: its bytes), to prove that nothing changed."""
-        sizes = {name: (each.key, each.value) for name, each in layout.MAPS.items()}
-        found: dict[str, list[tuple[bytes, bytes]]] = {}
-        for name in sizes.keys() - {"bitmap"}:
+    def dump(self) -> dict[str, object]:
+        """Every element of every map, or its bytes where it is mapped, to prove that nothing changed."""
+        found: dict[str, object] = dict(self.tables.contents()) if self.tables else {}
+        for name in layout.MAPS.keys() - found.keys():
             if (fd := self._fd(name)) < 0:
                 continue
             info = libbpf.map_info(fd)
             width = int(info.value_size) * (self._cpus if name.endswith("_counters") else 1)
-            keys = _keys(fd, int(info.key_size))
-            found[name] = [(key, libbpf.map_lookup(fd, key, width) or b"") for key in sorted(keys)]
-        if self._bitmap is not None:
-            found["bitmap"] = [(b"", self._bitmap[:])]
+            keys = sorted(_keys(fd, int(info.key_size)))
+            found[name] = [(key, libbpf.map_lookup(fd, key, width)) for key in keys]
         return found
 
 

@@ -43,7 +43,9 @@ def test_neighbour_discovery_passes(either: Firewall, kind: int, source: str) ->
 
 @pytest.mark.parametrize("hop_limit", [0, 1, 64, 254])
 @pytest.mark.parametrize("kind", [133, 135, 137])
-def test_neighbour_discovery_from_afar_is_like_any_packet(either: Firewall, kind: int, hop_limit: int) -> None:
+def test_neighbour_discovery_from_afar_is_like_any_packet(
+    either: Firewall, kind: int, hop_limit: int
+) -> None:
     """Miss: RFC 4861 discards it."""
     assert either.run(icmp6(kind, SOURCE6, hop_limit)) == BLOCKED
     assert either.run(icmp6(kind, "2001:db8::1", hop_limit)) == (PASS, Reason.DEFAULT)

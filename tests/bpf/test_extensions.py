@@ -21,7 +21,9 @@ UDP_HEADER = struct.pack("!4H", 40000, 53, 8, 0)
 def chain(headers: Sequence[tuple[int, bytes]], protocol: int = UDP, payload: bytes = UDP_HEADER) -> bytes:
     """A frame whose extension headers are *headers*: (type, everything behind the next-header byte)."""
     types = [*(each for each, _ in headers), protocol]
-    body = b"".join(bytes([following]) + rest for (_, rest), following in zip(headers, types[1:], strict=True))
+    body = b"".join(
+        bytes([following]) + rest for (_, rest), following in zip(headers, types[1:], strict=True)
+    )
     packet = bytes(frame6(SOURCE6, HOST6, nh=types[0], plen=len(body) + len(payload)))
     return packet + body + payload
 
@@ -95,14 +97,18 @@ def test_hop_by_hop_is_malformed_unless_first(firewall: Firewall, before: int) -
 
 @pytest.mark.parametrize("kind", [*IN_EIGHTS, HOP, AH, FRAGMENT])
 @pytest.mark.parametrize("left", range(8))
-def test_a_header_cut_within_its_first_eight_bytes_is_truncated(firewall: Firewall, kind: int, left: int) -> None:
+def test_a_header_cut_within_its_first_eight_bytes_is_truncated(
+    firewall: Firewall, kind: int, left: int
+) -> None:
     """Whether the frame ends there or only the packet does, with the rest in the padding."""
     packet = chain([], kind, b"\x11" + bytes(left - 1) if left else b"")
     assert firewall.run(packet) == (DROP, Reason.TRUNCATED)
     assert firewall.run(packet + bytes(100)) == (DROP, Reason.TRUNCATED)
 
 
-@pytest.mark.parametrize(("kind", "units", "length"), [(OPTIONS, 1, 16), (ROUTING, 255, 2048), (AH, 4, 24), (HOP, 9, 80)])
+@pytest.mark.parametrize(
+    ("kind", "units", "length"), [(OPTIONS, 1, 16), (ROUTING, 255, 2048), (AH, 4, 24), (HOP, 9, 80)]
+)
 def test_a_header_longer_than_the_packet_is_truncated(
     firewall: Firewall, kind: int, units: int, length: int
 ) -> None:

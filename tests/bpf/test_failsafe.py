@@ -5,11 +5,27 @@ import time
 from typing import Any
 
 import pytest
+from scapy.layers.inet import IP, IPOption_LSRR, IPOption_NOP
+from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrRouting
 
 from neurowall.model.reasons import Reason
 from tests.bpf.conftest import ENGINES, MakeFirewall
 from tests.bpf.harness import DROP, LOOPBACK, PASS, Firewall
-from tests.bpf.packets import GATEWAY, GATEWAY6, HOST, HOST6, SOURCE, SOURCE6, frame4, frame6, patched, tagged, tcp, udp
+from tests.bpf.packets import (
+    ETHER,
+    GATEWAY,
+    GATEWAY6,
+    HOST,
+    HOST6,
+    SOURCE,
+    SOURCE6,
+    frame4,
+    frame6,
+    patched,
+    tagged,
+    tcp,
+    udp,
+)
 
 PORT = 22
 ADMITTED, BLOCKED = (PASS, Reason.FAILSAFE), (DROP, Reason.BLOCK_LIST)
@@ -53,7 +69,9 @@ def test_without_an_entry_nobody_comes_in(
 
 
 @families
-def test_another_port_is_not_open(firewall: Firewall, frame: Any, source: str, gateway: str, host: str) -> None:
+def test_another_port_is_not_open(
+    firewall: Firewall, frame: Any, source: str, gateway: str, host: str
+) -> None:
     """Miss: one more, one less, the bytes reversed, and the port as source port."""
     open_both(firewall)
     for port in (21, 23, PORT << 8, 0):
@@ -72,7 +90,9 @@ def test_forwarded_packets_never_pass(
     assert firewall.run(frame(gateway, source) / tcp(PORT)) == BLOCKED
 
 
-@pytest.mark.parametrize("source", ["198.51.100.16", "198.51.99.255", "2001:db8:bad:1::", "2001:db8:bac:ffff::1"])
+@pytest.mark.parametrize(
+    "source", ["198.51.100.16", "198.51.99.255", "2001:db8:bad:1::", "2001:db8:bac:ffff::1"]
+)
 def test_another_source_does_not_come_in(firewall: Firewall, source: str) -> None:
     """Miss: the addresses beside the prefix."""
     open_both(firewall)
@@ -93,7 +113,11 @@ def test_both_ends_of_the_source_prefix_come_in(firewall: Firewall, source: str)
 def test_each_of_four_source_prefixes_comes_in_and_no_other(firewall: Firewall) -> None:
     """As many as an entry holds; an unused place admits nobody, not even 0.0.0.0."""
     firewall.put_failsafe(GATEWAY, PORT, ["198.51.100.0/24", "203.0.113.9/32"])
-    for source, expected in {"198.51.100.1": ADMITTED, "203.0.113.9": ADMITTED, "203.0.113.8": BLOCKED}.items():
+    for source, expected in {
+        "198.51.100.1": ADMITTED,
+        "203.0.113.9": ADMITTED,
+        "203.0.113.8": BLOCKED,
+    }.items():
         assert firewall.run(frame4(source, GATEWAY) / tcp(PORT)) == expected
     assert firewall.run(frame4("0.0.0.0", GATEWAY) / tcp(PORT)) == BLOCKED
     four = ["198.51.100.0/25", "203.0.113.0/24", "192.0.2.128/25", "100.64.0.0/10"]
@@ -185,3 +209,16 @@ def test_a_tag_does_not_open_another_network(firewall: Firewall) -> None:
     """A tagged frame belongs to a VLAN interface, not to the one that the entry names."""
     open_both(firewall)
     assert firewall.run(tagged(frame4(SOURCE, GATEWAY) / tcp(PORT), 0x8100)) == BLOCKED
+
+
+def test_options_that_could_route_a_packet_on_do_not_come_in(firewall: Firewall) -> None:
+    """A source route or a routing header makes the gateway's address a stop on the way, not the end."""
+    open_both(firewall)
+    routed4 = ETHER / IP(src=SOURCE, dst=GATEWAY, options=[IPOption_LSRR(routers=[HOST])]) / tcp(PORT)
+    assert firewall.run(routed4) == BLOCKED
+    assert (
+        firewall.run(ETHER / IP(src=SOURCE, dst=GATEWAY, options=[IPOption_NOP()] * 4) / tcp(PORT)) == BLOCKED
+    )
+    routed6 = frame6(SOURCE6, GATEWAY6) / IPv6ExtHdrRouting(addresses=[HOST6]) / tcp(PORT)
+    assert firewall.run(routed6) == BLOCKED
+    assert firewall.run(frame6(SOURCE6, GATEWAY6) / IPv6ExtHdrDestOpt() / tcp(PORT)) == BLOCKED

@@ -168,7 +168,8 @@ def test_a_later_fragment_has_no_ports(make_firewall: Any, fragment: Any) -> Non
         firewall.put(source, 1)
     firewall.put_failsafe(HOST, 443, ["0.0.0.0/1", "128.0.0.0/1"])
     firewall.put_failsafe(HOST6, 443, ["2000::/3"])
-    assert firewall.run(fragment(TCP, 0, 0, TCP_HEADER)) == (PASS, Reason.FAILSAFE)
+    for whole in (frame4() / tcp(), frame6() / tcp()):
+        assert firewall.run(whole) == (PASS, Reason.FAILSAFE)
     assert firewall.run(fragment(TCP, 5, 0, TCP_HEADER)) == (DROP, Reason.BLOCK_LIST)
     assert firewall.run(fragment(UDP, 5, 0, struct.pack("!4H", 68, 67, 8, 0))) == (DROP, Reason.BLOCK_LIST)
 

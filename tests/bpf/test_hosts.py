@@ -6,7 +6,7 @@ from scapy.layers.inet import ICMP
 from scapy.layers.l2 import ARP
 
 from neurowall.model.reasons import Reason
-from tests.bpf.harness import CLASSES, DROP, PASS, Firewall
+from tests.bpf.harness import CLASSES, DROP, PASS, Firewall, Frame
 from tests.bpf.packets import ETHER, OTHER, OTHER6, SOURCE, SOURCE6, frame4, frame6, tcp, udp
 
 BLOCK, ALLOW = 1, 2
@@ -24,21 +24,31 @@ def lists(either: Firewall) -> None:
 
 
 @pytest.mark.parametrize("packet", [frame4(SOURCE) / udp(), frame4(SOURCE) / tcp(), frame6(SOURCE6) / udp()])
-def test_a_blocked_source_is_dropped(either: Firewall, packet: object) -> None:
+def test_a_blocked_source_is_dropped(either: Firewall, packet: Frame) -> None:
     """Match."""
     assert either.run(packet) == (DROP, Reason.BLOCK_LIST)
 
 
 @pytest.mark.parametrize(
     "source",
-    ["198.51.100.6", "198.51.100.8", "198.51.101.7", "7.100.51.198", "198.51.100.135", "0.0.0.0", "255.255.255.255"],
+    [
+        "198.51.100.6",
+        "198.51.100.8",
+        "198.51.101.7",
+        "7.100.51.198",
+        "198.51.100.135",
+        "0.0.0.0",
+        "255.255.255.255",
+    ],
 )
 def test_neighbours_of_a_blocked_ipv4_host_pass(either: Firewall, source: str) -> None:
     """Miss: one more, one less, other nets, the bytes reversed, one bit."""
     assert either.run(frame4(source) / udp()) == (PASS, Reason.DEFAULT)
 
 
-@pytest.mark.parametrize("source", ["2001:db8:bad::6", "2001:db8:bad::8", "2001:db8:bad:1::7", "::7", "a001:db8:bad::7"])
+@pytest.mark.parametrize(
+    "source", ["2001:db8:bad::6", "2001:db8:bad::8", "2001:db8:bad:1::7", "::7", "a001:db8:bad::7"]
+)
 def test_neighbours_of_a_blocked_ipv6_host_pass(either: Firewall, source: str) -> None:
     """Miss."""
     assert either.run(frame6(source) / udp()) == (PASS, Reason.DEFAULT)
@@ -57,8 +67,10 @@ def test_the_other_protocol_is_not_looked_up(either: Firewall) -> None:
     assert either.run(frame6(f"2002:{0xC633:x}:{0x6407:x}::1") / udp()) == (PASS, Reason.DEFAULT)
 
 
-@pytest.mark.parametrize("packet", [frame4(OTHER) / udp(), frame4(OTHER) / ICMP(type=3), frame6(OTHER6) / tcp()])
-def test_an_allowed_source_passes_under_its_own_reason(either: Firewall, packet: object) -> None:
+@pytest.mark.parametrize(
+    "packet", [frame4(OTHER) / udp(), frame4(OTHER) / ICMP(type=3), frame6(OTHER6) / tcp()]
+)
+def test_an_allowed_source_passes_under_its_own_reason(either: Firewall, packet: Frame) -> None:
     """Negation; the list is looked up before what the reason of an unlisted packet would be."""
     assert either.run(packet) == (PASS, Reason.ALLOW_LIST)
 
@@ -81,14 +93,15 @@ def test_matches_are_counted_by_class(either: Firewall) -> None:
     assert {either.class_counter(i) for i in range(CLASSES) if i not in {BLOCK, ALLOW}} == {(0, 0)}
 
 
-def test_a_class_without_a_verdict_passes_as_allowed(either: Firewall) -> None:
-    """An entry whose class was never written: userspace writes classes first, so this is a bug there;
-    the packet passes and is counted, the firewall does not break the link.
+def test_a_class_that_was_never_defined_is_dropped(either: Firewall) -> None:
+    """Userspace defines a class before its first entry; should it fail to, the listed source stays out.
+
+    Also where the id is beyond the table of classes.
     """
     either.put("192.0.2.50", CLASSES - 1)
-    either.put("2001:db8::50", CLASSES + 5)  # beyond the table
-    assert either.run(frame4("192.0.2.50") / udp()) == (PASS, Reason.ALLOW_LIST)
-    assert either.run(frame6("2001:db8::50") / udp()) == (PASS, Reason.ALLOW_LIST)
+    either.put("2001:db8::50", CLASSES + 5)
+    assert either.run(frame4("192.0.2.50") / udp()) == (DROP, Reason.BLOCK_LIST)
+    assert either.run(frame6("2001:db8::50") / udp()) == (DROP, Reason.BLOCK_LIST)
 
 
 @pytest.mark.parametrize("class_id", [1, 63])

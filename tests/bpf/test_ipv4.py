@@ -44,7 +44,9 @@ def test_options_are_skipped_to_find_the_ports(firewall: Firewall, ihl: int) -> 
 @pytest.mark.parametrize("ihl", range(6, 16))
 def test_a_header_longer_than_the_packet_is_malformed(firewall: Firewall, ihl: int) -> None:
     """The total length ends inside the header."""
-    packet = patched(with_total(raw(0x0800, bytes(frame4())[14:] + bytes(60)), 4 * ihl - 1), 14, bytes([0x40 | ihl]))
+    packet = patched(
+        with_total(raw(0x0800, bytes(frame4())[14:] + bytes(60)), 4 * ihl - 1), 14, bytes([0x40 | ihl])
+    )
     assert firewall.run(packet) == (DROP, Reason.MALFORMED_IPV4)
 
 

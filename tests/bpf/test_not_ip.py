@@ -11,7 +11,21 @@ from tests.bpf.packets import ETHER, raw, tagged
 
 ESSENTIAL = {0x0806: Reason.ARP, 0x8809: Reason.LACP, 0x888E: Reason.EAPOL}
 NEIGHBOURS = sorted({each + step for each in ESSENTIAL for step in (-1, 1)} | {0x0608, 0x0988, 0x8E88})
-UNPARSED = [0x0000, 0x0004, 0x05DC, 0x0600, 0x6558, 0x8035, 0x8847, 0x8863, 0x8864, 0x88CC, 0x88E5, 0x9100, 0xFFFF]
+UNPARSED = [
+    0x0000,
+    0x0004,
+    0x05DC,
+    0x0600,
+    0x6558,
+    0x8035,
+    0x8847,
+    0x8863,
+    0x8864,
+    0x88CC,
+    0x88E5,
+    0x9100,
+    0xFFFF,
+]
 VERDICTS = {PASS: Reason.UNPARSED_PASS, DROP: Reason.UNPARSED_DROP}
 
 
@@ -21,7 +35,7 @@ def test_essential_types_pass_whatever_the_role(
     make_firewall: MakeFirewall, ethertype: int, unparsed: str
 ) -> None:
     """Match: with any content, even none, and behind tags; the stack judges the rest."""
-    firewall = make_firewall(unparsed=unparsed)
+    firewall = make_firewall(engine="classic", unparsed=unparsed)
     for payload in (b"", b"\x01", bytes(46)):
         assert firewall.run(raw(ethertype, payload)) == (PASS, ESSENTIAL[ethertype])
         assert firewall.run(tagged(raw(ethertype, payload), 0x88A8, 0x8100)) == (PASS, ESSENTIAL[ethertype])
@@ -39,7 +53,7 @@ def test_other_types_get_the_configured_verdict(
     make_firewall: MakeFirewall, ethertype: int, unparsed: str
 ) -> None:
     """Miss, wrong protocol, default and negation: PPPoE, MPLS, LLDP, 802.3 lengths, near misses."""
-    firewall = make_firewall(unparsed=unparsed)
+    firewall = make_firewall(engine="classic", unparsed=unparsed)
     for payload in (b"", bytes(46)):
         assert firewall.run(raw(ethertype, payload)) == (unparsed, VERDICTS[unparsed])
         assert firewall.run(tagged(raw(ethertype, payload), 0x8100)) == (unparsed, VERDICTS[unparsed])
@@ -48,7 +62,7 @@ def test_other_types_get_the_configured_verdict(
 @pytest.mark.parametrize("ethertype", [0x0800, 0x86DD])
 def test_ip_without_a_header_is_not_unparsed(make_firewall: MakeFirewall, ethertype: int) -> None:
     """A cut frame must not become 'another type', which an internal interface passes."""
-    assert make_firewall(unparsed=PASS).run(raw(ethertype)) == (DROP, Reason.TRUNCATED)
+    assert make_firewall(engine="classic", unparsed=PASS).run(raw(ethertype)) == (DROP, Reason.TRUNCATED)
 
 
 def test_every_frame_is_counted_with_its_bytes(firewall: Firewall) -> None:

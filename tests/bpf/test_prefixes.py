@@ -13,8 +13,16 @@ from tests.bpf.packets import ETHER, frame4, frame6, udp
 BLOCK, ALLOW, OTHER_BLOCK = 1, 2, 3
 BLOCKED, ALLOWED = Answer(DROP, Reason.BLOCK_LIST), Answer(PASS, Reason.ALLOW_LIST)
 UNLISTED = Answer(PASS, Reason.DEFAULT)
-PREFIXES4 = [f"203.0.112.0/{n}" for n in range(20, 32)] + ["128.0.0.0/1", "64.0.0.0/2", "16.0.0.0/4", "96.0.0.0/12"]
-PREFIXES6 = [f"2001:db8:8000::/{n}" for n in (33, 34, 47, 48, 49, 63, 64, 65, 96, 127)] + ["8000::/1", "2000::/3"]
+PREFIXES4 = [f"203.0.112.0/{n}" for n in range(20, 32)] + [
+    "128.0.0.0/1",
+    "64.0.0.0/2",
+    "16.0.0.0/4",
+    "96.0.0.0/12",
+]
+PREFIXES6 = [f"2001:db8:8000::/{n}" for n in (33, 34, 47, 48, 49, 63, 64, 65, 96, 127)] + [
+    "8000::/1",
+    "2000::/3",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -89,14 +89,13 @@ def icmp6(kind: int, **fields: Any) -> bytes:
     return bytes(frame6(nh=58, plen=8, **fields)) + bytes([kind]) + bytes(7)
 
 
-@pytest.mark.parametrize("kind", range(0, 256, 1))
-def test_icmp_errors_have_their_own_reason(firewall: Firewall, kind: int) -> None:
+def test_icmp_errors_have_their_own_reason(firewall: Firewall) -> None:
     """Match and miss over every type; all pass. ND and MLD types have the wrong hop limit here."""
-    expected4 = Reason.ICMP_ERROR if kind in ERRORS4 else Reason.DEFAULT
-    raw4 = patched(icmp4(8), 34, bytes([kind]))
-    assert firewall.run(raw4) == (PASS, expected4)
-    expected6 = Reason.ICMP_ERROR if kind < 128 else Reason.DEFAULT
-    assert firewall.run(icmp6(kind, hlim=64)) == (PASS, expected6)
+    for kind in range(256):
+        expected4 = Reason.ICMP_ERROR if kind in ERRORS4 else Reason.DEFAULT
+        assert firewall.run(patched(icmp4(8), 34, bytes([kind]))) == (PASS, expected4), kind
+        expected6 = Reason.ICMP_ERROR if kind < 128 else Reason.DEFAULT
+        assert firewall.run(icmp6(kind, hlim=64)) == (PASS, expected6), kind
 
 
 def test_icmp_of_the_other_family_is_an_unknown_protocol(firewall: Firewall) -> None:

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon is killed under a flood of listed sources, and started again."""
+
+import random
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+
+import httpx
+import pytest
+
+from tests.net.leak import Scene, account, policy, scene
+from tests.net.leak_trees import copy_with
+
+NOT_PINNED = {
+    "neurowall/kernel/attachment.py": [
+        (
+            "        libbpf.pin(link, pin)\n    finally:\n        os.close(link)\n",
+            "    finally:\n        pass\n",
+        )
+    ]
+}
+DETACH_AT_START = {
+    "neurowall/management/daemon.py": [
+        (
+            "        dataplane = DataPlane.open(",
+            "        end_enforcement(options.instance)\n        dataplane = DataPlane.open(",
+        )
+    ]
+}
+
+
+@pytest.mark.root
+def test_a_crash_and_a_restart_leak_nothing() -> None:
+    """Killed three times; pins filter alone; the restart adopts them and replaces only the program."""
+    with scene(policy()) as at:
+        at.must_not_pass(at.lists.listed)
+        at.must_overflow()
+        at.flood(at.lists.listed)
+        for _ in range(3):
+            link, maps = at.daemon.link(), at.daemon.map_ids()
+            with at.event() as killed:
+                at.daemon.kill()
+            with at.event() as alone:
+                assert at.daemon.readiness() == 0
+                time.sleep(0.2)
+            with at.event() as restarted:
+                at.daemon.start(policy())
+            assert (killed.leaked, alone.leaked, restarted.leaked) == (0, 0, 0)
+            assert (at.daemon.link().id, at.daemon.map_ids()) == (link.id, maps)
+            assert at.daemon.link().prog_id != link.prog_id
+        total = at.end_flood()
+        assert total.leaked == 0
+        account(total)
+        at.must_not_pass(at.lists.listed)
+
+
+@pytest.mark.root
+def test_a_crash_in_the_middle_of_a_change_leaks_nothing() -> None:
+    """Killed while a list is being replaced: what both lists hold stays blocked, and one of them is whole."""
+    rng = random.Random()
+    with scene(policy()) as at:
+        at.flood(at.lists.common)
+        for number in range(3):
+            text = at.lists.second if number % 2 == 0 else at.lists.first
+            with at.event() as seen:
+                change = Thread(target=_put_until_killed, args=(at, text))
+                change.start()
+                time.sleep(rng.uniform(0.01, 0.15))
+                at.daemon.kill()
+                change.join()
+                at.daemon.start(policy())
+            assert seen.leaked == 0, seen
+            _one_list_is_whole(at)
+        total = at.end_flood()
+        assert total.leaked == 0
+        account(total)
+
+
+def _put_until_killed(at: Scene, text: str) -> None:
+    with suppress(httpx.TransportError):
+        at.daemon.put(text)
+
+
+def _one_list_is_whole(at: Scene) -> None:
+    """Exactly one of the two lists is in force, no mixture of them."""
+    family, lists = 4, at.lists
+    first_listed = at.blocked_of(family, lists.only_first[family])
+    second_listed = at.blocked_of(family, lists.only_second[family])
+    whole = [len(lists.only_first[family]), len(lists.only_second[family])]
+    assert [first_listed, second_listed] in ([whole[0], 0], [0, whole[1]])
+
+
+@pytest.mark.root
+def test_a_link_that_dies_with_the_daemon_is_caught(tmp_path: Path) -> None:
+    """The same kill leaks when the link is held by the process instead of a pin."""
+    with scene(policy(), copy_with(tmp_path, NOT_PINNED)) as at:
+        at.flood(at.lists.listed)
+        with at.watch() as seen:
+            at.daemon.kill()
+        assert seen.leaked > 0
+
+
+@pytest.mark.root
+def test_a_start_that_begins_anew_is_caught(tmp_path: Path) -> None:
+    """The same restart leaks when it takes away what it finds instead of adopting it."""
+    with scene(policy()) as at:
+        at.flood(at.lists.listed)
+        at.daemon.kill()
+        with at.watch() as seen:
+            at.daemon.start(policy(), copy_with(tmp_path, DETACH_AT_START))
+        assert seen.leaked > 0
