@@ -236,10 +236,12 @@ class DataPlane:
 
     def _attach_one(self, interface: Interface, ifindex: int) -> attachment.Record:
         program, pin = self._program(interface), self._pin(interface.name)
-        record = self._records.by_name.get(interface.name) or attachment.Record("none", "")
+        record = self._records.by_name.get(interface.name) or self._unrecorded(interface.name, ifindex)
         attachment.quiet_offloads(interface.name, self._records, record)
         same_mode = interface.xdp in ("auto", record.mode)
         if same_mode and attachment.adopt(program, ifindex, pin):
+            self._records.by_name[interface.name] = record
+            self._records.save()
             return record
         attachment.detach(pin)  # another mode was configured, or a link of unknown origin
         record.mode, record.why = attachment.choose_mode(
@@ -248,6 +250,12 @@ class DataPlane:
         self._records.by_name[interface.name] = record
         self._records.save()
         return record
+
+    def _unrecorded(self, interface: str, ifindex: int) -> attachment.Record:
+        """What the kernel says of a link whose record a crash lost, so that it is adopted, not detached."""
+        if not attachment.holds(ifindex, self._pin(interface)):
+            return attachment.Record("none", "")
+        return attachment.Record(netlink.xdp_mode(interface), "adopted; why it was chosen was not recorded")
 
     def _attempt(self, interface: Interface, ifindex: int, mode: str) -> str | None:
         program = self._program(interface)

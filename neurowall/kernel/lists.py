@@ -61,6 +61,13 @@ class _Tables4:
         prefixes = PrefixTable(nets, maps["registry4"].mapped(_U64), longer)
         return cls(hosts, prefixes, maps["bitmap"].mapped(_U64))
 
+    def marked(self) -> None:
+        """Set every bit of the bitmap that an entry needs: a crash may have come between the two."""
+        address, length, _ = self.prefixes.contents()
+        bitmap.set_prefixes(self.bitmap, address, length)
+        keys, _ = self.hosts.contents()
+        bitmap.set_nets(self.bitmap, (keys >> np.uint64(40)).astype(np.uint32), bitmap.HOSTS)
+
 
 class ListMaps:
     """All list maps, by name as in bpf/maps.h; *seeds* is None for the classic engine."""
@@ -71,6 +78,11 @@ class ListMaps:
         self._counts = self._read_population()
         self._deleted = 0
         self._tables4 = _Tables4.of(maps, seeds) if seeds else None
+        if self._tables4:
+            self._tables4.marked()
+            put, gone = self._tables4.prefixes.repairs
+            self._delete_spilled_prefixes(gone)
+            self._update_spilled_prefixes(put)
 
     def close(self) -> None:
         """Give the grace-period maps back; the list maps belong to whoever passed them."""
@@ -104,12 +116,20 @@ class ListMaps:
         address, length, class_id = prefixes.address, prefixes.length, prefixes.class_id
         if prefixes.family == 4 and self._tables4:
             bitmap.set_prefixes(self._tables4.bitmap, address, length)
-            spilled = self._tables4.prefixes.put(address, length, class_id)
-            keys = _column(spilled.keys())
-            address = (keys >> np.uint64(32)).astype(np.uint32)
-            length, class_id = (keys & np.uint64(63)).astype(np.uint8), _column(spilled.values())
+            self._update_spilled_prefixes(self._tables4.prefixes.put(address, length, class_id))
+            return
         values = length.astype(_U32) << np.uint32(16) | class_id.astype(_U32)
         self._update(name, _prefix_keys(prefixes.family, address, length), values)
+
+    def _update_spilled_prefixes(self, spilled: Mapping[int, int]) -> None:
+        keys, class_id = _column(spilled.keys()), _column(spilled.values()).astype(_U32)
+        address, length = (keys >> np.uint64(32)).astype(np.uint32), (keys & np.uint64(63)).astype(_U32)
+        self._update("prefixes4", _prefix_keys(4, address, length), length << np.uint32(16) | class_id)
+
+    def _delete_spilled_prefixes(self, gone: Iterable[int]) -> None:
+        keys = _column(gone)
+        address, length = (keys >> np.uint64(32)).astype(np.uint32), keys & np.uint64(63)
+        self._delete("prefixes4", _prefix_keys(4, address, length))
 
     def _update(self, name: str, keys: Array, values: Array) -> None:
         if not len(keys):
@@ -131,9 +151,7 @@ class ListMaps:
         if entries.family == 4 and self._tables4:
             keys = _column(self._tables4.hosts.delete(hosts.address.astype(np.uint64) << np.uint64(32)))
             self._delete("hosts4", (keys >> np.uint64(32)).astype(_HOST4))
-            keys = _column(self._tables4.prefixes.delete(prefixes.address, prefixes.length))
-            address, length = (keys >> np.uint64(32)).astype(np.uint32), keys & np.uint64(63)
-            self._delete("prefixes4", _prefix_keys(4, address, length))
+            self._delete_spilled_prefixes(self._tables4.prefixes.delete(prefixes.address, prefixes.length))
             return
         keys = hosts.address.astype(_HOST4) if hosts.family == 4 else hosts.address
         self._delete(f"hosts{hosts.family}", keys)

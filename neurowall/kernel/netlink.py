@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pyroute2 import IPRoute
 from pyroute2.ethtool import Ethtool
 
 from neurowall.model.errors import KernelError, Unsupported
@@ -49,6 +50,18 @@ def interface_index(name: str) -> int | None:
         return socket.if_nametoindex(name)
     except OSError:
         return None
+
+
+def xdp_mode(interface: str) -> str:
+    """In which mode an XDP program is attached now: 'native', 'generic', 'offload' or 'none'.
+
+    Source: IFLA_XDP_ATTACHED of rtnetlink, linux/if_link.h.
+    """
+    with IPRoute() as rtnetlink:
+        (link,) = rtnetlink.link("get", ifname=interface)
+    xdp = link.get_attr("IFLA_XDP")
+    attached = xdp.get_attr("IFLA_XDP_ATTACHED") if xdp else None
+    return {"xdp": "native", "xdpgeneric": "generic", "xdpoffload": "offload"}.get(attached, "none")
 
 
 def interface_names() -> list[str]:

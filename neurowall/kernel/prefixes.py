@@ -60,7 +60,8 @@ class PrefixTable:
     """Writer of nets4, long4 and registry4. One writer; spilled long prefixes are the caller's to write.
 
     *nets* is uint16 of shape (2^24,), *registry* uint64 of one slot a prefix. Building one over maps that an
-    earlier daemon left, in whatever state, makes them agree with their registry.
+    earlier daemon left, in whatever state, makes them agree with their registry; *repairs* says what of it is
+    the caller's to write: spilled prefixes to put, with their class, and keys to delete.
     """
 
     def __init__(self, nets: Array, registry: Array, longer: BucketTable) -> None:
@@ -69,6 +70,7 @@ class PrefixTable:
         self._longer = longer
         self._owner = np.zeros(_NETS, np.uint8)  # length of the prefix that painted each /24, 0: none
         self._held: dict[int, _Held] = {}
+        self.repairs: tuple[dict[int, int], list[int]] = ({}, [])
         self._free = np.flatnonzero(registry == 0)[::-1]
         if len(self._free) < len(registry):
             self._repair()
@@ -95,16 +97,17 @@ class PrefixTable:
         self._nets = live
 
     def _repair_longer(self, address: Array, length: Array, class_id: Array) -> None:
-        wanted = _keys(address, length)
+        order = np.argsort(_keys(address, length))
+        wanted, class_id = _keys(address, length)[order], class_id[order]
         held, held_class = self._longer.contents()
-        self._longer.delete(held[~np.isin(held, wanted)])
+        gone = self._longer.delete(held[~np.isin(held, wanted)])
         index = np.searchsorted(held, wanted)
         same = np.zeros(len(wanted), bool)
         inside = index < len(held)
         same[inside] = (held[index[inside]] == wanted[inside]) & (
             held_class[index[inside]] == class_id[inside]
         )
-        self._longer.put(wanted[~same], class_id[~same])
+        self.repairs = (self._longer.put(wanted[~same], class_id[~same]), gone)
 
     def _hold(self, length: int) -> _Held:
         return self._held.setdefault(length, _Held.empty())

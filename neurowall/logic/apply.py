@@ -8,7 +8,7 @@ from neurowall.logic.dataplane import DataPlane
 from neurowall.logic.difference import Difference, difference, isolated_stale
 from neurowall.model.address import BITS, format_entry
 from neurowall.model.entries import FAMILIES, Entries
-from neurowall.model.errors import KernelError
+from neurowall.model.errors import KernelError, MapFull
 from neurowall.model.image import ClassDef, Contents, Image, Table
 from neurowall.model.policy import Capacity
 
@@ -79,9 +79,26 @@ class Applier:
         return False
 
     def _make_room(self, old: Image | Contents, new: Image) -> None:
-        for entries in isolated_stale(old, new):
+        stale = list(isolated_stale(old, new))
+        if isinstance(old, Image):  # a start after a crash must end with the new image, by any way
+            self._check_room(old, new, stale)
+        for entries in stale:
             self._dataplane.delete(entries)
         self._dataplane.grace()
+
+    def _check_room(self, old: Image | Contents, new: Image, stale: list[Entries]) -> None:
+        """Raise MapFull while nothing is deleted yet: what cannot fit must not leak on its way to a refusal."""
+        for family in FAMILIES:
+            freed = [entries for entries in stale if entries.family == family]
+            before, after = old.family(family).entries, new.family(family).entries
+            fresh = after.take(~locate(before, after)[1])
+            hosts = before.hosts + fresh.hosts - sum(entries.hosts for entries in freed)
+            prefixes = len(before) + len(fresh) - sum(len(entries) for entries in freed) - hosts
+            for what, wanted in ((f"hosts{family}", hosts), (f"prefixes{family}", prefixes)):
+                limit = getattr(self._capacity, what)
+                # The bucket table of IPv4 hosts has more slots than its capacity: only trying tells.
+                if wanted > limit and what != "hosts4":
+                    raise MapFull(what, limit)
 
     def _read_back(self, touched: Entries, whole: Table) -> None:
         """Compare what the kernel answers for each touched entry's first address with the image."""

@@ -52,14 +52,14 @@ def daemons(run: Run, chain: Chain) -> Iterator[MakeDaemon]:
             run.remove_directory(daemon.directory)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chain(run: Run) -> Iterator[Chain]:
-    """Client, gateway and server."""
+    """Client, gateway and server, for a whole file: its tests leave them as they were."""
     with Chain(run, "net").build() as chain:
         yield chain
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def probes(chain: Chain) -> Iterator[Probes]:
     """Packets from any source through the gateway."""
     with prober(chain) as probes:

@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +131,17 @@ class Daemon:
 
     def wait_for(self, text: str, seconds: float = 5.0) -> None:
         """Return when the log holds *text*."""
-        deadline = time.monotonic() + seconds
-        while text not in self.log():
-            assert time.monotonic() < deadline, f"no {text!r} in the log: {self.log()}"
-            time.sleep(0.01)
+        until(lambda: text in self.log(), seconds)
 
     def packets(self, reason: str) -> int:
         """How many packets were counted under *reason*."""
         rows = self.get("/status")["packets"]
         return int(next(row["packets"] for row in rows if row["reason"] == reason))
+
+
+def until(wanted: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Return when *wanted* is true."""
+    deadline = time.monotonic() + seconds
+    while not wanted():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.01)

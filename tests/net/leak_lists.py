@@ -11,6 +11,7 @@ its own, so that an address is in a list exactly if its region says so.
     WIDENED                     a host                  the /24 (/64) around it
     NARROWED                    a /24 (/64)             hosts inside it
     NESTED                      a wide prefix and one inside it     narrower ones that fill it
+    CROWDED                     24 /30s in each /24     half of them, and /29s around the others
 """
 
 from collections.abc import Iterable
@@ -26,7 +27,7 @@ from neurowall.model.entries import DTYPE, Array
 NETS = 500  # /24s of SAME_HOSTS
 AROUND = range(NETS // 2, NETS, 5)  # those that a bystander covers
 SAME_HOSTS4 = 23 << 24
-WIDENED4, NARROWED4, NESTED4, SAME_PREFIXES4, SHORT4 = (n << 24 for n in (31, 37, 45, 52, 62))
+WIDENED4, NARROWED4, NESTED4, SAME_PREFIXES4, SHORT4, CROWDED4 = (n << 24 for n in (31, 37, 45, 52, 62, 71))
 SAME_HOSTS6, WIDENED6, NARROWED6, SAME_PREFIXES6 = (0x26000000 + n << 96 for n in (1, 2, 3, 4))
 
 
@@ -61,7 +62,7 @@ class Lists:
 
 @cache
 def make() -> Lists:
-    """The same lists in every run: about 8,050 hosts and 860 prefixes of IPv4, 1,300 and 300 of IPv6."""
+    """The same lists in every run: about 8,050 hosts and 1,100 prefixes of IPv4, 1,300 and 300 of IPv6."""
     rng = Random(2)
     first: set[str] = set()
     second: set[str] = set()
@@ -125,6 +126,13 @@ def _prefixes4(rng: Random, first: set[str], second: set[str], v4: Family) -> No
             v4.unlisted.add(base + size)
     first |= same
     second |= same
+    for number in range(10):  # more long prefixes than two lines of the bucket table have slots
+        for part in range(24):
+            base = CROWDED4 + (number << 8) + (part << 3)
+            v4.common.add(base + rng.randrange(4))
+            first.add(f"{IPv4Address(base)}/30")
+            second.add(f"{IPv4Address(base)}/{29 if part % 2 else 30}")
+        v4.unlisted.add(CROWDED4 + (number << 8) + 255)
 
 
 def _entries6(rng: Random, first: set[str], second: set[str], v6: Family) -> None:

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.testbed.chain import Chain
 from bench.testbed.run import Run
-from tests.net.conftest import daemons, prober
+from tests.net.conftest import daemons
 from tests.net.daemon import POLICY, Daemon
 from tests.net.probes import Probes
 
@@ -20,20 +20,6 @@ CAPACITY = "capacity: {hosts4: 1000}\n"
 
 HOSTS = ("203.0.113.7", "2001:db8::7")
 NEIGHBOURS = ("203.0.113.6", "203.0.113.8", "2001:db8::6", "2001:db8::8")
-
-
-@pytest.fixture(scope="module")
-def chain(run: Run) -> Iterator[Chain]:
-    """One chain for all tests here."""
-    with Chain(run, "filtering").build() as chain:
-        yield chain
-
-
-@pytest.fixture(scope="module")
-def probes(chain: Chain) -> Iterator[Probes]:
-    """Packets from any source through the gateway."""
-    with prober(chain) as probes:
-        yield probes
 
 
 @pytest.fixture(scope="module", params=["buckets", "classic"])

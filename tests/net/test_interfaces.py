@@ -1,22 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interfaces that are missing, leave, return, or belong to somebody else."""
 
-import time
-from collections.abc import Callable
-from pathlib import Path
+import os
+from collections.abc import Iterator
 
 import pytest
 from pyroute2 import IPRoute
 
 from bench.testbed.chain import Chain
+from bench.testbed.run import Run
 from neurowall.kernel import libbpf, objects
-from tests.net.conftest import MakeDaemon
-from tests.net.daemon import POLICY, Daemon
+from tests.net.conftest import MakeDaemon, prober
+from tests.net.daemon import POLICY, Daemon, until
 from tests.net.probes import Probes
 
 pytestmark = pytest.mark.root
 
 THIRD = f"{POLICY}  - {{name: g2, zone: internal}}\n"
+
+
+@pytest.fixture
+def chain(run: Run) -> Iterator[Chain]:
+    """One for each test, since they change it."""
+    with Chain(run, "interfaces").build() as chain:
+        yield chain
+
+
+@pytest.fixture
+def probes(chain: Chain) -> Iterator[Probes]:
+    """Packets from any source through the gateway."""
+    with prober(chain) as probes:
+        yield probes
 
 
 def add_pair(chain: Chain, name: str) -> None:
@@ -31,14 +45,6 @@ def remove(chain: Chain, name: str) -> None:
     """Delete an interface of the gateway."""
     with chain.gateway.enter(), IPRoute() as route:
         route.link("del", index=route.link_lookup(ifname=name)[0])
-
-
-def until(wanted: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Return when *wanted* is true."""
-    deadline = time.monotonic() + seconds
-    while not wanted():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.01)
 
 
 def problem_of(daemon: Daemon, name: str) -> str | None:
@@ -126,24 +132,23 @@ def remake_client_side(chain: Chain) -> None:
             route.route("add", dst="::/0", gateway=far.v6)
 
 
-def test_anothers_program_is_left_alone(make_daemon: MakeDaemon, chain: Chain, tmp_path: Path) -> None:
+def test_anothers_program_is_left_alone(make_daemon: MakeDaemon, chain: Chain) -> None:
     """A first start that cannot guard every interface guards none, and says which and why."""
     with libbpf.Object(objects.path("xdpnull")) as foreign:
         foreign.load()
         with chain.gateway.enter():
-            link = libbpf.link_create_xdp(foreign.program_fd("xdp_pass"), chain.gateway_out.index, 0)
+            index = chain.gateway_out.index
+            link = libbpf.link_create_xdp(foreign.program_fd("xdpnull"), index, libbpf.XDP_FLAGS_DRV_MODE)
+    try:
         daemon = make_daemon()
         done = daemon.fails()
         assert done.returncode == 1
-        assert "g1: " in done.stderr
+        assert "  g1: " in done.stderr
         assert "another XDP program" in done.stderr
+        assert "g0: " not in done.stderr
         assert not daemon.bpffs.exists()
-        with chain.gateway.enter(), IPRoute() as route:
-            attached = {
-                each.get("ifname"): each.get(("linkinfo", "xdp"), None) or each.get("xdp")
-                for each in route.get_links()
-            }
-        import os
-
+        assert libbpf.link_info(link).ifindex == index
+    finally:
         os.close(link)
-    assert attached
+    daemon.start()  # nothing of the failed start is in the way
+    assert daemon.get("/readiness")

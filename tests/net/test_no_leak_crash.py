@@ -3,13 +3,14 @@
 
 import random
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 
 import httpx
 import pytest
 
+from neurowall.kernel.maps import Map
 from tests.net.leak import Scene, account, policy, scene
 from tests.net.leak_trees import copy_with
 
@@ -90,6 +91,34 @@ def _one_list_is_whole(at: Scene) -> None:
     second_listed = at.blocked_of(family, lists.only_second[family])
     whole = [len(lists.only_first[family]), len(lists.only_second[family])]
     assert [first_listed, second_listed] in ([whole[0], 0], [0, whole[1]])
+
+
+@pytest.mark.root
+def test_a_restart_completes_what_a_crash_left_half_written() -> None:
+    """Killed after a long prefix was registered and before its spilled copy was in the trie."""
+    with scene(policy()) as at:
+        at.must_overflow()
+        at.daemon.kill()
+        (layout,) = at.daemon.layouts()
+        with closing(Map.pinned(at.daemon.pins / layout / "prefixes4")) as trie:
+            for key in trie.all_keys():
+                trie.delete(key)
+        at.daemon.start(policy())
+        at.must_not_pass(at.lists.listed)
+
+
+@pytest.mark.root
+def test_a_restart_adopts_a_link_that_a_crash_left_without_its_record() -> None:
+    """Killed after the link was pinned and before its mode was saved."""
+    with scene(policy()) as at:
+        at.flood(at.lists.listed)
+        at.daemon.kill()
+        link = at.daemon.link().id
+        (at.daemon.pins.parent / "interfaces.json").unlink()
+        with at.event() as seen:
+            at.daemon.start(policy())
+        assert (seen.leaked, at.daemon.link().id) == (0, link)
+        assert at.daemon.status()["interfaces"][0]["mode"] == "native"
 
 
 @pytest.mark.root

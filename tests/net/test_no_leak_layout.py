@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon is started on pins of another layout, under a flood of listed sources."""
 
+import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,7 +38,7 @@ def change_layout(at: Scene, end: Callable[[], None], policy_text: str, tree: Pa
 
 @pytest.mark.root
 def test_another_engine_or_capacity_leaks_nothing() -> None:
-    """From buckets to classic and back, then larger maps in both; ended politely and killed in turn."""
+    """From buckets to classic and back, then to larger maps; ended politely and killed in turn."""
     with scene(policy("buckets", TIGHT)) as at:
         at.flood(at.lists.listed)
         change_layout(at, at.daemon.stop, policy("classic", ROOMY))
@@ -44,7 +46,27 @@ def test_another_engine_or_capacity_leaks_nothing() -> None:
         change_layout(at, at.daemon.kill, policy("buckets", ROOMY))
         assert at.daemon.status()["engine"] == "buckets"
         change_layout(at, at.daemon.stop, policy("buckets", LARGER))
-        change_layout(at, at.daemon.kill, policy("classic", LARGER))
+        total = at.end_flood()
+        assert total.leaked == 0
+        account(total)
+        at.must_not_pass(at.lists.listed)
+
+
+@pytest.mark.root
+def test_crashes_before_another_layout_is_in_force_leak_nothing() -> None:
+    """Killed at moments of its start: the old program stays, or the new one on maps that are filled."""
+    rng = random.Random()
+    with scene(policy("buckets", TIGHT)) as at:
+        at.flood(at.lists.listed)
+        at.daemon.kill()
+        with at.event() as seen:
+            for _ in range(3):
+                at.daemon.launch(policy("classic", ROOMY))
+                time.sleep(rng.uniform(0.3, 1.0))
+                at.daemon.kill()
+            at.daemon.start(policy("classic", ROOMY))
+        assert seen.leaked == 0, seen
+        assert len(at.daemon.layouts()) == 1
         total = at.end_flood()
         assert total.leaked == 0
         account(total)

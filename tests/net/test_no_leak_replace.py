@@ -2,7 +2,6 @@
 """A list is replaced by another one under a flood of what both hold."""
 
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count, product
 from pathlib import Path
 from threading import Event
 from typing import Self
@@ -47,14 +46,13 @@ class Bystander:
         self._run.result()
 
     def _work(self) -> None:
-        for first, size in product(count(0, 7), (1, 10)):
-            if self._stop.is_set():
-                return
-            begin = first % len(self._entries)
+        begin, size = 0, 1
+        while not self._stop.is_set():
             chosen = self._entries[begin : begin + size]
             for verb in ("block", "unblock"):
                 self._daemon.post(f"/{verb}", addresses=chosen)
                 self.changes += 1
+            begin, size = (begin + 7) % len(self._entries), 11 - size
 
 
 def replace_once(at: Scene, number: int) -> None:
@@ -84,6 +82,23 @@ def test_a_replaced_list_leaks_nothing_that_both_hold(engine: str, capacity: dic
                 at.must_pass(gone if number % 2 == 0 else come)
                 at.must_not_pass(come if number % 2 == 0 else gone)
         assert bystander.changes > 20
+        total = at.end_flood()
+        assert total.leaked == 0
+        account(total)
+
+
+@pytest.mark.root
+def test_a_replacement_that_is_refused_leaks_nothing() -> None:
+    """Old and new prefixes together do not fit and none can go first: the old list stays, whole."""
+    with scene(policy("buckets", {**TIGHT, "prefixes4": 1600})) as at:
+        at.flood(at.lists.listed)
+        with at.event() as seen:
+            refused = at.daemon.http.put("/lists/feed", content=at.lists.second.encode())
+        assert refused.status_code == 507, refused.text
+        assert seen.leaked == 0, seen
+        assert at.daemon.readiness() == 200
+        at.must_pass(at.lists.only_second)
+        at.must_not_pass(at.lists.listed)
         total = at.end_flood()
         assert total.leaked == 0
         account(total)
