@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Namespaces, veth pairs and the journal that removes them; may import `neurowall.kernel.netlink`."""
+"""Namespaces, veth pairs, children and the journal that removes them; `base` is what others import."""

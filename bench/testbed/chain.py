@@ -14,6 +14,7 @@ default route leads to the client, so any source address is accepted there and a
 the namespaces: the host never sees one.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from bench.testbed.namespace import Namespace
 from bench.testbed.run import Run
 
 MTU = 1500
+OPERATION_SECONDS = 5.0
+_NEAR_INDEX = 11  # c0 and g1; their peers get the first free one, which is 2 or 3
 _PERMANENT = 0x80  # NUD_PERMANENT
 _NO_LINK_LOCAL = 1  # IN6_ADDR_GEN_MODE_NONE
 _UP, _NOARP, _MULTICAST = 0x1, 0x80, 0x1000  # IFF_UP, IFF_NOARP, IFF_MULTICAST
@@ -43,7 +46,14 @@ SYSCTLS: Mapping[str, str] = {
     **{
         f"net/ipv6/conf/{scope}/{name}": "0"
         for scope in ("all", "default")
-        for name in ("accept_ra", "accept_dad", "dad_transmits", "router_solicitations", "accept_redirects")
+        for name in (
+            "disable_ipv6",
+            "accept_ra",
+            "accept_dad",
+            "dad_transmits",
+            "router_solicitations",
+            "accept_redirects",
+        )
     },
     "net/ipv6/conf/default/addr_gen_mode": str(_NO_LINK_LOCAL),
 }
@@ -58,10 +68,11 @@ OFFLOADS_KEPT = frozenset({"highdma", "tx-nocache-copy"})
 OFFLOADS_ON = frozenset({"rx-gro"})
 """GRO gives a veth end its NAPI queue.
 
-Without it, or an XDP program there, every frame that XDP redirects or a
-live-frames generator sends to it vanishes uncounted (veth_xdp_xmit, linux/drivers/net/veth.c). It is on at
-every end, so that an arm with an XDP program and one without take the same receive path. It merges TCP
-only: merging forwarded UDP (rx-udp-gro-forwarding, rx-gro-list) is off."""
+Without it, or an XDP program there, every frame that XDP redirects or a live-frames generator sends to it
+vanishes uncounted (veth_xdp_xmit, linux/drivers/net/veth.c). It is on at every end, so that an arm with an
+XDP program and one without take the same receive path. It merges TCP only: merging forwarded UDP
+(rx-udp-gro-forwarding, rx-gro-list) is off.
+"""
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,8 @@ class Chain:
             # Only now any link goes up: an end learns that its peer takes redirected frames when it opens.
             for namespace, ends, gateway in self._parts():
                 self._configure(namespace, ends, gateway)
+            for interface in self._interfaces.values():
+                _await_operation(interface)
         except Exception as error:
             self.close()
             if isinstance(error, TestbedError):
@@ -233,7 +246,9 @@ def _pair(near: End, far: End, far_namespace: Namespace) -> None:
         **queues,
     }
     with IPRoute() as netlink:
-        netlink.link("add", ifname=near.name, kind="veth", address=near.mac, peer=peer, **queues)
+        netlink.link(
+            "add", ifname=near.name, kind="veth", index=_NEAR_INDEX, address=near.mac, peer=peer, **queues
+        )
 
 
 def _address(netlink: Any, index: int, end: End) -> None:
@@ -248,6 +263,19 @@ def _address(netlink: Any, index: int, end: End) -> None:
     netlink.addr("add", index=index, address=end.v6, prefixlen=64, flags=0x02)  # IFA_F_NODAD
     for address in (end.peer_v4, end.peer_v6):
         netlink.neigh("add", dst=address, lladdr=_PEER_MAC[end.name], ifindex=index, state=_PERMANENT)
+
+
+def _await_operation(interface: Interface) -> None:
+    """Wait until the kernel has noticed the carrier; until then it drops what its stack sends there.
+
+    For links whose index differs from their peer's (see _NEAR_INDEX) it looks at once, else within a second.
+    """
+    deadline = time.monotonic() + OPERATION_SECONDS
+    with interface.namespace.enter(), IPRoute() as netlink:
+        while netlink.get_links(interface.index)[0].get("operstate") != "UP":
+            if time.monotonic() > deadline:
+                raise TestbedError(f"{interface.name} is up but not operational after {OPERATION_SECONDS} s")
+            time.sleep(0.001)
 
 
 def set_offloads(ethtool: Ethtool, device: str) -> None:
@@ -268,12 +296,13 @@ def set_offloads(ethtool: Ethtool, device: str) -> None:
 
 
 def write_sysctls(values: Mapping[str, str]) -> None:
-    """Write sysctls of the calling thread's network namespace, in order."""
+    """Write sysctls of the calling thread's network namespace, in order.
+
+    Raises TestbedError naming the one that the kernel does not have.
+    """
     for name, value in values.items():
         try:
             Path("/proc/sys", name).write_text(value, encoding="ascii")
-        except FileNotFoundError:
-            if not name.startswith(
-                "net/ipv6/"
-            ):  # a kernel without IPv6 is fine until an IPv6 flow is asked for
-                raise
+        except FileNotFoundError as error:
+            hint = " (booted with ipv6.disable=1?)" if "ipv6" in name else ""
+            raise TestbedError(f"the kernel has no {name}{hint}; the chain needs IPv4 and IPv6") from error

@@ -4,8 +4,8 @@
 Every child is started by one thread that lives as long as this program. The kernel sends the parent-death
 signal when the *thread* that forked ends, not the process, so a child started from a short-lived worker would
 die with the worker. That thread also does the setns and the CPU pinning, which the child inherits; no code
-runs between fork and exec. `setpriv --pdeathsig` (util-linux) asks for the signal after exec. Children are
-found again by journal and by tag.
+runs between fork and exec. `setpriv --pdeathsig` (util-linux) asks for the signal after exec, and a
+supervised child counts as started only when that is done. Children are found again by journal and by tag.
 """
 
 import os
@@ -22,10 +22,11 @@ from typing import IO, Any
 
 from bench.testbed import syscalls
 from bench.testbed.errors import TestbedError
-from bench.testbed.procfs import Identity
+from bench.testbed.procfs import Identity, start_time
 
 TERMINATE_SECONDS = 5.0
 _TAIL_BYTES = 4000
+_WRAPPER = "setpriv"
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ def start(argv: Sequence[str], place: Place, **options: Any) -> "subprocess.Pope
         raise TestbedError(
             f"program `{argv[0]}` is not installed or not on PATH; `make setup` installs what is needed"
         )
-    if shutil.which("setpriv") is None:
+    if shutil.which(_WRAPPER) is None:
         raise TestbedError("program `setpriv` is not on PATH; install the package util-linux")
-    command = ["setpriv", "--pdeathsig", "SIGKILL", "--", program, *argv[1:]]
+    command = [_WRAPPER, "--pdeathsig", "SIGKILL", "--", program, *argv[1:]]
 
     def fork() -> "subprocess.Popen[bytes]":
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -165,6 +166,8 @@ class Process:
         self.pid = child.pid
         self._child = child
         self._on_end: list[Callable[[], None]] = []
+        if Path(argv[0]).name != _WRAPPER:
+            _await_program(child.pid)
         self.identity = _identity(child.pid)
         self._pidfd = os.pidfd_open(child.pid)
 
@@ -245,6 +248,18 @@ class Process:
                 stream.close()
         while self._on_end:
             self._on_end.pop()()
+
+
+def _await_program(pid: int) -> None:
+    """Wait until `setpriv` has made way for the program: from then on the child dies with us."""
+    deadline = time.monotonic() + TERMINATE_SECONDS
+    while time.monotonic() < deadline and start_time(pid) is not None:
+        try:
+            if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip() != _WRAPPER:
+                return
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        time.sleep(0.0005)
 
 
 def _identity(pid: int) -> Identity | None:

@@ -76,7 +76,11 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except (KeyboardInterrupt, SystemExit):
+            self.close()  # the signal may have come before the teardown had begun
+            raise
 
     def on_close(self, action: Callable[[], None]) -> None:
         """Do something at the end of the run, before its processes are ended; last come, first done."""

@@ -64,7 +64,7 @@ def remove_namespace(name: str) -> bool:
 def _delete_veths() -> None:
     """Delete the veth links of the current namespace, with their peers, all in one go.
 
-    Each deletion waits for RCU several times; as a group they wait together (45 instead of 90 ms for a chain).
+    Each deletion waits for RCU several times; as a group they wait together (45 ms a chain instead of 90).
     """
     with IPRoute() as netlink:
         links = [one for one in netlink.get_links() if (one.get("linkinfo") or {}).get("kind") == "veth"]
