@@ -87,7 +87,7 @@ class Applier:
         self._dataplane.grace()
 
     def _check_room(self, old: Image | Contents, new: Image, stale: list[Entries]) -> None:
-        """Raise MapFull while nothing is deleted yet: what cannot fit must not leak on its way to a refusal."""
+        """Raise MapFull before anything is deleted: what cannot fit must not leak on its way to a refusal."""
         for family in FAMILIES:
             freed = [entries for entries in stale if entries.family == family]
             before, after = old.family(family).entries, new.family(family).entries

@@ -39,6 +39,7 @@ class FakeLab:
     drift: float = 0.2
     fixed_gain: float = 1.05
     busy: float = 0.99
+    waited: float = 0.0
     refuse: set[str] = field(default_factory=set)
     leak: set[str] = field(default_factory=set)
     lose: set[str] = field(default_factory=set)
@@ -50,6 +51,10 @@ class FakeLab:
     closed: list[str] = field(default_factory=list)
     trials: list[tuple[str, float, int]] = field(default_factory=list)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
+
+    def describe(self) -> dict[str, str]:
+        """Not a real one."""
+        return {"testbed": "simulated"}
 
     def place(self, system: str, rules: EntrySet, traffic: Traffic, label: str) -> "FakeGateway":
         """A gateway, unless it is to refuse."""
@@ -109,7 +114,7 @@ class FakeGateway:
         ledger = Ledger(
             sent, 0 if lab.deaf else arrived, dropped, {"s0 rx_dropped": arrived if lab.deaf else 0}
         )
-        return Measured(seconds, ledger, Core(seconds, seconds * lab.busy))
+        return Measured(seconds, ledger, Core(seconds, seconds * lab.busy, 0.0, seconds * lab.waited))
 
     def close(self) -> None:
         """Remember that it was."""

@@ -182,3 +182,21 @@ def test_seeds_for_different_purposes_are_unrelated() -> None:
     assert (
         len({derive(1, "order", 2), derive(1, "order", 3), derive(2, "order", 2), derive(1, "gate", 2)}) == 4
     )
+
+
+def test_a_control_that_noise_hides_decides_nothing(judge: Any, document: dict[str, Any], lab: Any) -> None:
+    """Sources cost nothing, noise makes it look so: what would pass does not, and is not void either."""
+    lab.fixed_gain, lab.noise = 1.0, 0.5
+    found = judge(with_bar(document, 0.01))
+    sources = next(control for control in found.controls if control.check == "sources")
+    assert sources.verdict == "too-noisy"
+    assert (found.verdict, found.figures[0].verdict) == ("too-noisy", "too-noisy")
+    assert "may have been the bottleneck" in found.figures[0].reason
+
+
+def test_time_that_others_held_the_core_is_told(judge: Any, lab: Any) -> None:
+    """It explains noise; the verdict stays that of the interval."""
+    lab.waited = 0.3
+    found = judge()
+    assert found.contention == {"hosts-500": pytest.approx(0.3)}
+    assert found.verdict == "pass"

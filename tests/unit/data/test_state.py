@@ -222,3 +222,9 @@ class TestInterruption:
                 saved(store, 2, MORE)
             self.found(store)
             self.restore(store)
+
+    def test_content_is_synced_before_it_is_named(self, store: StateStore) -> None:
+        """A power cut cannot leave a name without its content: file synced, renamed, directory synced."""
+        with fault_at(1000, Crash) as made:
+            store.save(Intent(1, ()))
+        assert made == ["open", "fdopen", "fsync", "replace", "open", "fsync"]

@@ -11,7 +11,7 @@ from neurowall.logic.engine import Engine
 from neurowall.model.errors import ApplyError, KernelError, MapFull, StateError
 from tests.unit.data.faults import fault_at
 from tests.unit.logic.conftest import StartEngine, policy_of
-from tests.unit.logic.fake import FakeDataPlane, broken
+from tests.unit.logic.fake import FakeDataPlane
 from tests.unit.logic.machine import CHANGES, FEED, MORE, agrees, intent, prepared
 
 
@@ -69,10 +69,16 @@ class TestKernelFailure:
         """With the kernel refusing everything the intent is still the old one; later all is repaired."""
         engine = prepared(start)
         saved = intent(tmp_path)
-        plane.before = broken("grace")
+
+        def refuse(name: str) -> None:
+            if name in ("grace", "delete"):
+                raise KernelError(f"{name} failed")
+
+        plane.before = refuse
         with pytest.raises(ApplyError, match="could not be reverted") as caught:
             engine.load_list("bad", "block", MORE)
         assert not caught.value.reverted
+        assert plane.rows[4, 32, 0xC0000203], "the kernel must be left with what the change put"
         assert intent(tmp_path) == saved
         assert any("could not be reverted" in problem for problem in engine.status().problems)
         plane.before = lambda _: None

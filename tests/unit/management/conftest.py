@@ -58,6 +58,9 @@ class StandIn(FakeDataPlane):
         return self.reasons
 
 
+Json = dict[str, Any]
+
+
 @pytest.fixture
 def dataplane() -> StandIn:
     """The kernel's stand-in."""
@@ -113,3 +116,22 @@ class Api:
 def api(engine: Engine, about: About) -> Api:
     """The API over the engine."""
     return Api(create_app(engine, about))
+
+
+def refused(answer: Response, status: int, kind: str) -> Json:
+    """The problem document of an answer that must be one."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: Json = answer.json()
+    assert problem["type"] == f"urn:neurowall:problem:{kind}"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    return problem
+
+
+def done(answer: Response) -> Json:
+    """The body of an answer that must be a success."""
+    assert answer.status_code == 200, answer.text
+    body: Json = answer.json()
+    return body

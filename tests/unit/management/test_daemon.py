@@ -10,7 +10,7 @@ from neurowall.management import daemon
 from neurowall.management.answers import About
 from neurowall.management.daemon import Options
 from neurowall.management.errors import CommandError, ExitCode
-from neurowall.management.instance import Instance
+from neurowall.management.instance import Instance, Record
 from neurowall.model.errors import (
     CapacityError,
     KernelError,
@@ -55,6 +55,31 @@ def test_each_instance_has_its_own_state(tmp_path: Path) -> None:
         for name in ("main", "lab")
     }
     assert len(states) == 2
+
+
+class TestNamespace:
+    @pytest.fixture
+    def instance(self, tmp_path: Path) -> Instance:
+        """An instance whose last daemon guarded namespace `one`."""
+        instance = Instance("main", tmp_path)
+        instance.create()
+        instance.record(Record(netns="one", state_dir="", config=""))
+        return instance
+
+    def test_links_of_another_one_are_not_adopted(self, instance: Instance) -> None:
+        """Its g0 and ours may have the same index."""
+        (instance.directory / "bpf/links").mkdir(parents=True)
+        (instance.directory / "bpf/links/g0").touch()
+        daemon._check_namespace(instance, "one")
+        for other, named in (("two", "namespace 'one'"), (None, "namespace 'one'")):
+            with pytest.raises(CommandError, match=named) as caught:
+                daemon._check_namespace(instance, other)
+            assert "neurowall down" in str(caught.value)
+
+    def test_without_links_any_namespace_will_do(self, instance: Instance) -> None:
+        """Nothing is enforced, so there is nothing to mistake."""
+        daemon._check_namespace(instance, "two")
+        daemon._check_namespace(instance, None)
 
 
 class TestPolicyReload:

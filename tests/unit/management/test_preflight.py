@@ -100,8 +100,20 @@ def test_a_private_mount_namespace_is_refused(proc: Path) -> None:
     assert "--netns" in problem
 
 
-def test_a_hidden_pid_1_proves_nothing(proc: Path) -> None:
-    """Where /proc hides pid 1 there is nothing to compare with, and no reason to refuse."""
+def test_a_hidden_pid_1_is_replaced_by_kernel_threads(proc: Path) -> None:
+    """Some sandboxes hide pid 1; kthreadd lives in the same mount namespace."""
+    (proc / "1/ns/mnt").unlink()
+    (proc / "2/ns").mkdir(parents=True)
+    (proc / "2/ns/mnt").symlink_to("mnt:[4026532000]")
+    (proc / "2/comm").write_text("kthreadd\n")
+    (problem,) = missing(proc)
+    assert "private mount namespace" in problem
+    (proc / "2/comm").write_text("bash\n")  # a container, where pid 2 is anybody
+    assert missing(proc) == ()
+
+
+def test_nothing_to_compare_with_is_no_reason_to_refuse(proc: Path) -> None:
+    """Where /proc hides both, the mount itself may still fail, and says so then."""
     (proc / "1/ns/mnt").unlink()
     assert missing(proc) == ()
 
