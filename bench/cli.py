@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -299,9 +301,13 @@ def _show_plan(made: Plan, session: Session) -> None:
 
 def _show_comparison(old: Result, new: Result, *, force: bool) -> None:
     found = comparing.compare(old, new, force=force)
-    table = Table(title=f"{old.scenario}: new / old", title_justify="left")
-    for name in ("metric or ratio", "old", "new", "new / old", "95 % CI", "change"):
-        table.add_column(name, justify="left" if name in ("metric or ratio", "change") else "right")
+    table = Table(
+        title=f"{old.scenario}: new / old", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("metric or ratio", overflow="fold")
+    for name in ("old", "new", "new / old", "95 % CI"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("change", no_wrap=True)
     for change in found.changes:
         interval = f"{change.ci_low:.3f} to {change.ci_high:.3f}"
         values = (f"{change.old:.4g}", f"{change.new:.4g}", f"{change.factor:.3f}", interval)
@@ -340,6 +346,7 @@ def _clear_errors() -> Iterator[None]:
         if not isinstance(stop.code, int) or stop.code <= 128:  # not from a signal: a closed pipe, for one
             raise
         err.print(
-            f"ended by signal {stop.code - 128}: everything is torn down, partial results are marked void"
+            f"ended by {signal.Signals(stop.code - 128).name}: everything is torn down, "
+            "partial results are marked void"
         )
         raise typer.Exit(stop.code) from None

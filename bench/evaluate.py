@@ -48,11 +48,13 @@ def evaluate(
     void = validity.void(run)
     usable = run.without({(row.system, row.point) for row in void})
     controls = validity.controls(run)
-    broken = [validity.explain(control) for control in controls if not control.passed]
+    broken = [validity.explain(control) for control in controls if control.verdict == "fail"]
     if interrupted:
         broken.append(f"interrupted by {interrupted}: not every block was measured")
     samples = _samples(usable)
+    doubts = {c.point: validity.explain(c) for c in controls if c.verdict == "too-noisy"}
     figures = [_figure(bar, usable, void, broken, skipped, seed) for bar in scenario.bars]
+    figures = [_doubt(figure, doubts) for figure in figures]
     return Judgement(
         verdict=_verdict(figures, samples, invalid=bool(void or broken)),
         reasons=[*broken, *(f"{v.system} at {v.point}: {reason}" for v in void for reason in v.reasons)],
@@ -104,6 +106,15 @@ def _figure(
     verdict = stats.judge(_estimate(bar.ratio, series, seed), bar.bar)
     needed = stats.blocks_needed(series, bar.bar) if verdict == "too-noisy" else None
     return judged.model_copy(update={"verdict": verdict, "blocks_needed": needed})
+
+
+def _doubt(figure: Figure, doubts: Mapping[str, str]) -> Figure:
+    """A figure cannot be decided where it is not even sure that the firewall was what was measured."""
+    _, point, _, base = parts(figure.ratio)
+    doubt = doubts.get(point) or doubts.get(base)
+    if doubt is None or figure.verdict not in ("pass", "fail"):
+        return figure
+    return figure.model_copy(update={"verdict": "too-noisy", "reason": doubt})
 
 
 def _samples(run: Measured) -> dict[str, list[list[float]]]:

@@ -54,6 +54,9 @@ class Gateway(Protocol):
 class Lab(Protocol):
     """Where gateways come from."""
 
+    def describe(self) -> Mapping[str, Any]:
+        """Kind of testbed and which CPUs do what, for the report."""
+
     def place(self, system: str, rules: EntrySet, traffic: Traffic, label: str) -> Gateway:
         """A fresh chain with the system configured; LabError if it refused."""
 

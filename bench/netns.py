@@ -41,6 +41,11 @@ class NetnsLab:
         if others:  # with one CPU everything shares it
             os.sched_setaffinity(0, others)
 
+    def describe(self) -> Mapping[str, Any]:
+        """Which CPUs do what."""
+        others = sorted(os.sched_getaffinity(0))
+        return {"testbed": "netns", "generator_and_gateway_cpu": self.cpu, "everything_else_on_cpus": others}
+
     def place(self, system: str, rules: EntrySet, traffic: Traffic, label: str) -> NetnsGateway:
         """A fresh chain with the system configured; LabError if it refused, with nothing left behind."""
         with contextlib.ExitStack() as undo:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench import stats
 from bench.records import GateKind
 from bench.scenario import ProfileName
 
@@ -70,7 +71,7 @@ class Control(_Model):
     check: Literal["sources", "core"]
     value: float
     bar: float
-    passed: bool
+    verdict: stats.Verdict
 
 
 class LedgerRow(_Model):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ class Session:
             except BaseException as error:  # noqa: BLE001  raised again below
                 ended = error
         info = self._info(planned, began, time.monotonic() - started, runner.blocks_done, ended)
-        found = self._judge(planned, kept, info, {**environment, "systems": runner.systems})
+        found = self._judge(planned, kept, info, {**environment, **lab.describe(), "systems": runner.systems})
         result.save(found, directory / "result.json")
         self.results.append(found)
         if ended is not None:
@@ -168,7 +169,8 @@ def why_ended(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "SIGINT"
     if isinstance(error, SystemExit):
-        return f"signal {error.code - 128}" if isinstance(error.code, int) and error.code > 128 else "exit"
+        stopped = isinstance(error.code, int) and error.code > 128
+        return signal.Signals(int(error.code or 0) - 128).name if stopped else "exit"
     return f"{type(error).__name__}: {error}"
 
 

@@ -159,18 +159,37 @@ static __always_inline __u32 lookup4_classic(__be32 address, const struct nw_pop
 	return class_id;
 }
 
-static __always_inline __u32 lookup6(const struct in6_addr *address,
-				     const struct nw_population *counts)
+static __always_inline int is_marked6(__u32 plane, __u64 net)
+{
+	__u64 hash = nw_config.hash_multiplier[0] * net + nw_config.hash_addend[0];
+	__u32 number = hash >> NW_BITMAP6_SHIFT;
+	__u32 index = plane + (number >> 6);
+	const volatile __u64 *word = bpf_map_lookup_elem(&bitmap6, &index);
+
+	return word && *word >> (number & 63) & 1;
+}
+
+static __always_inline __u32 lookup6(const struct in6_addr *address, int ask_hosts,
+				     int ask_prefixes)
 {
 	struct nw_prefix6 key = { .length = 128 };
 	__u32 *found = NULL;
 
 	__builtin_memcpy(key.address, address, sizeof(key.address));
-	if (counts->hosts6)
+	if (ask_hosts)
 		found = bpf_map_lookup_elem(&hosts6, &key.address);
-	if (!found && counts->prefixes6)
+	if (!found && ask_prefixes)
 		found = bpf_map_lookup_elem(&prefixes6, &key);
 	return found ? *found & 0xFFFF : 0;
+}
+
+static __always_inline __u32 lookup6_buckets(const struct in6_addr *address)
+{
+	__u64 net = (__u64)bpf_ntohl(address->s6_addr32[0]) << 32 |
+		    bpf_ntohl(address->s6_addr32[1]);
+
+	return lookup6(address, is_marked6(NW_BITMAP6_HOSTS, net),
+		       is_marked6(NW_BITMAP6_PREFIXES, net >> 32));
 }
 
 /* The class of the packet's source, 0 if no list covers it. */
@@ -179,14 +198,17 @@ static __always_inline __u32 lookup_source(const struct packet *packet)
 	struct nw_population *counts;
 	__u32 zero = 0;
 
-	if (packet->family == 4 && nw_config.engine == NW_ENGINE_BUCKETS)
-		return lookup4_buckets(packet->ip4->saddr);
+	if (nw_config.engine == NW_ENGINE_BUCKETS) {
+		if (packet->family == 4)
+			return lookup4_buckets(packet->ip4->saddr);
+		return lookup6_buckets(&packet->ip6->saddr);
+	}
 	counts = bpf_map_lookup_elem(&population, &zero);
 	if (!counts)
 		return 0;
 	if (packet->family == 4)
 		return lookup4_classic(packet->ip4->saddr, counts);
-	return lookup6(&packet->ip6->saddr, counts);
+	return lookup6(&packet->ip6->saddr, counts->hosts6, counts->prefixes6);
 }
 
 #endif

@@ -91,6 +91,17 @@ struct {
 	__type(value, __u32);
 } prefixes4 SEC(".maps");
 
+/* Buckets engine: two planes of hashed bits in front of the IPv6 lists, NW_BITMAP6_*; a clear one
+ * promises that nothing of its kind is listed there, as in bitmap. Userspace writes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, NW_BITMAP6_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} bitmap6 SEC(".maps");
+
 /* IPv6 hosts to class id. Userspace writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -108,8 +119,8 @@ struct {
 	__type(value, __u32);
 } prefixes6 SEC(".maps");
 
-/* How many entries the maps above hold, so that an empty one is not looked up. Userspace writes:
- * a count grows before the first entry is there and shrinks after the last has gone.
+/* Classic engine: how many entries the maps hold, so that an empty one is not looked up. Userspace
+ * writes: a count grows before the first entry is there and shrinks after the last has gone.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -29,6 +29,11 @@ enum nw_constant {
 	NW_BITMAP_HOSTS = 0, /* a listed host is in it */
 	NW_BITMAP_PREFIXES = 1 << 18, /* a listed prefix touches it */
 	NW_BITMAP_WORDS = 1 << 19,
+	/* The same for IPv6, of one bit for each of 2^20 hashes of a /64 and of a /32. */
+	NW_BITMAP6_HOSTS = 0, /* a listed host is in a /64 of this hash */
+	NW_BITMAP6_PREFIXES = 1 << 14, /* a listed prefix touches a /32 of this hash */
+	NW_BITMAP6_WORDS = 1 << 15,
+	NW_BITMAP6_SHIFT = 44, /* 64 - log2(bits of a plane) */
 	/* The table of /24s: class of the longest prefix up to /24, four of them in a word. */
 	NW_NETS_WORDS = 1 << 22,
 	NW_NET_CLASS = 0x7FFF,

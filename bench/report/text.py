@@ -42,7 +42,7 @@ def split(key: str) -> tuple[str, str, str]:
 def decision(figure: Figure) -> str:
     """A figure's verdict, with what explains it."""
     word = WORDS[figure.verdict]
-    if figure.verdict == "too-noisy":
+    if figure.verdict == "too-noisy" and not figure.reason:
         if figure.blocks_needed is None:
             return f"{word}: the ratio is at the bar, no number of blocks is sure to decide"
         return f"{word}: about {figure.blocks_needed} blocks would decide"
@@ -99,7 +99,7 @@ def contention_lines(result: Result) -> list[str]:
 
 def control_line(control: Control) -> str:
     """One check of a point."""
-    state = "ok" if control.passed else "VOID"
+    state = {"pass": "ok", "fail": "VOID", "too-noisy": "too noisy to tell"}[control.verdict]
     if control.check == "core":
         return f"the gateway's core was busy {control.value:.0%} (at least {control.bar:.0%}: {state})"
     value, bar = number(control.value), number(control.bar)

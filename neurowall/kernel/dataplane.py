@@ -30,7 +30,7 @@ from neurowall.model.policy import Interface, Policy
 from neurowall.model.reasons import Reason, Verdict
 
 PROGRAM = "nw_ingress"
-_BUCKETS_ONLY = ("lines", "bitmap", "nets4", "long4", "registry4")
+_BUCKETS_ONLY = ("lines", "bitmap", "nets4", "long4", "registry4", "bitmap6")
 _CONFIG = "config"  # the pinned .rodata: what the programs in force were loaded with
 
 

@@ -44,6 +44,10 @@ class Constant:
     BITMAP_HOSTS = 0
     BITMAP_PREFIXES = 1 << 18
     BITMAP_WORDS = 1 << 19
+    BITMAP6_HOSTS = 0
+    BITMAP6_PREFIXES = 1 << 14
+    BITMAP6_WORDS = 1 << 15
+    BITMAP6_SHIFT = 44
     NETS_WORDS = 1 << 22
     NET_CLASS = 0x7FFF
     NET_LONGER = 0x8000
@@ -233,6 +237,7 @@ MAPS: Mapping[str, MapLayout] = {
     "lines": MapLayout(_ARRAY, "__u32", "struct nw_line", _MMAPABLE),
     "bitmap": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "hosts4": MapLayout(_HASH, "__be32", "__u32"),
+    "bitmap6": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "nets4": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "long4": MapLayout(_ARRAY, "__u32", "struct nw_line", _MMAPABLE),
     "registry4": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),

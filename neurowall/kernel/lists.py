@@ -18,7 +18,7 @@ from neurowall.kernel.libbpf import LibbpfError
 from neurowall.kernel.maps import GracePeriod, Map
 from neurowall.kernel.prefixes import PrefixTable
 from neurowall.model.counters import Counter
-from neurowall.model.entries import V6, Entries
+from neurowall.model.entries import DTYPE, V6, Entries
 from neurowall.model.errors import KernelError, MapFull
 from neurowall.model.image import ClassDef, Contents, Table
 from neurowall.model.reasons import Verdict
@@ -37,15 +37,17 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class _Tables4:
-    """IPv4 in the buckets engine."""
+class _Tables:
+    """What the buckets engine has of its own: IPv4, and the bitmaps of both families."""
 
     hosts: BucketTable
     prefixes: PrefixTable
     bitmap: Array
+    bitmap6: Array
+    seeds: Seeds
 
     @classmethod
-    def of(cls, maps: Mapping[str, Map], seeds: Seeds) -> "_Tables4":
+    def of(cls, maps: Mapping[str, Map], seeds: Seeds) -> "_Tables":
         """Over the mapped memory of *maps*, with what the spill maps hold."""
         host_keys, host_classes = maps["hosts4"].items(_HOST4, _U32)
         keys = host_keys.astype(np.uint64) << np.uint64(32)
@@ -59,14 +61,29 @@ class _Tables4:
         longer = BucketTable(maps["long4"].mapped(_U64), seeds, spilled_prefixes, capacity, line_bits=24)
         nets = maps["nets4"].mapped(np.dtype(np.uint16))
         prefixes = PrefixTable(nets, maps["registry4"].mapped(_U64), longer)
-        return cls(hosts, prefixes, maps["bitmap"].mapped(_U64))
+        return cls(hosts, prefixes, maps["bitmap"].mapped(_U64), maps["bitmap6"].mapped(_U64), seeds)
 
-    def marked(self) -> None:
-        """Set every bit of the bitmap that an entry needs: a crash may have come between the two."""
-        address, length, _ = self.prefixes.contents()
-        bitmap.set_prefixes(self.bitmap, address, length)
-        keys, _ = self.hosts.contents()
-        bitmap.set_nets(self.bitmap, (keys >> np.uint64(40)).astype(np.uint32), bitmap.HOSTS)
+    def mark(self, table: Table) -> None:
+        """Set the bits that these entries need, before they are written."""
+        is_host = table.length == _BITS[table.family]
+        hosts, prefixes = table.address[is_host], table.address[~is_host]
+        length = table.length[~is_host]
+        if table.family == 4:
+            bitmap.set_nets(self.bitmap, hosts >> np.uint32(8), bitmap.HOSTS)
+            bitmap.set_prefixes(self.bitmap, prefixes, length)
+        else:
+            bitmap.set_hosts6(self.bitmap6, hosts, self.seeds)
+            bitmap.set_prefixes6(self.bitmap6, prefixes, length, self.seeds)
+
+    def sweep(self, table: Table) -> None:
+        """Make the bits those that a family needs when these are all its entries."""
+        is_host = table.length == _BITS[table.family]
+        hosts, prefixes = table.address[is_host], table.address[~is_host]
+        length = table.length[~is_host]
+        if table.family == 4:
+            bitmap.sweep(self.bitmap, hosts, prefixes, length)
+        else:
+            bitmap.sweep6(self.bitmap6, hosts, prefixes, length, self.seeds)
 
 
 class ListMaps:
@@ -77,12 +94,12 @@ class ListMaps:
         self._grace = GracePeriod()
         self._counts = self._read_population()
         self._deleted = 0
-        self._tables4 = _Tables4.of(maps, seeds) if seeds else None
-        if self._tables4:
-            self._tables4.marked()
-            put, gone = self._tables4.prefixes.repairs
+        self._tables = _Tables.of(maps, seeds) if seeds else None
+        if self._tables:
+            put, gone = self._tables.prefixes.repairs
             self._delete_spilled_prefixes(gone)
             self._update_spilled_prefixes(put)
+            self.sweep()  # a crash may have come between an entry and its bit
 
     def close(self) -> None:
         """Give the grace-period maps back; the list maps belong to whoever passed them."""
@@ -92,6 +109,8 @@ class ListMaps:
 
     def put(self, table: Table) -> None:
         """Insert entries or change their class in place; MapFull if a map takes no more of them."""
+        if self._tables:
+            self._tables.mark(table)
         is_host = table.length == _BITS[table.family]
         hosts, prefixes = table.take(is_host), table.take(~is_host)
         if len(hosts):
@@ -100,11 +119,8 @@ class ListMaps:
             self._put_prefixes(prefixes)
 
     def _put_hosts(self, hosts: Table) -> None:
-        if hosts.family == 4 and self._tables4:
-            bitmap.set_nets(self._tables4.bitmap, hosts.address >> np.uint32(8), bitmap.HOSTS)
-            spilled = self._tables4.hosts.put(
-                hosts.address.astype(np.uint64) << np.uint64(32), hosts.class_id
-            )
+        if hosts.family == 4 and self._tables:
+            spilled = self._tables.hosts.put(hosts.address.astype(np.uint64) << np.uint64(32), hosts.class_id)
             keys = _column(spilled.keys()) >> np.uint64(32)
             self._update("hosts4", keys.astype(_HOST4), _column(spilled.values()).astype(_U32))
             return
@@ -114,9 +130,8 @@ class ListMaps:
     def _put_prefixes(self, prefixes: Table) -> None:
         name = f"prefixes{prefixes.family}"
         address, length, class_id = prefixes.address, prefixes.length, prefixes.class_id
-        if prefixes.family == 4 and self._tables4:
-            bitmap.set_prefixes(self._tables4.bitmap, address, length)
-            self._update_spilled_prefixes(self._tables4.prefixes.put(address, length, class_id))
+        if prefixes.family == 4 and self._tables:
+            self._update_spilled_prefixes(self._tables.prefixes.put(address, length, class_id))
             return
         values = length.astype(_U32) << np.uint32(16) | class_id.astype(_U32)
         self._update(name, _prefix_keys(prefixes.family, address, length), values)
@@ -148,10 +163,10 @@ class ListMaps:
         is_host = entries.length == _BITS[entries.family]
         hosts, prefixes = entries.take(is_host), entries.take(~is_host)
         self._deleted += len(entries)
-        if entries.family == 4 and self._tables4:
-            keys = _column(self._tables4.hosts.delete(hosts.address.astype(np.uint64) << np.uint64(32)))
+        if entries.family == 4 and self._tables:
+            keys = _column(self._tables.hosts.delete(hosts.address.astype(np.uint64) << np.uint64(32)))
             self._delete("hosts4", (keys >> np.uint64(32)).astype(_HOST4))
-            self._delete_spilled_prefixes(self._tables4.prefixes.delete(prefixes.address, prefixes.length))
+            self._delete_spilled_prefixes(self._tables.prefixes.delete(prefixes.address, prefixes.length))
             return
         keys = hosts.address.astype(_HOST4) if hosts.family == 4 else hosts.address
         self._delete(f"hosts{hosts.family}", keys)
@@ -175,24 +190,22 @@ class ListMaps:
     def grace(self) -> None:
         """Return when no running program sees what was taken out; its slots may then be used again."""
         self._grace.wait()
-        if self._tables4:
-            self._tables4.hosts.after_grace()
-            self._tables4.prefixes.after_grace()
+        if self._tables:
+            self._tables.hosts.after_grace()
+            self._tables.prefixes.after_grace()
         if self._deleted >= SWEEP_AFTER:
             self.sweep()
 
     def sweep(self) -> None:
         """Clear the bitmap's stale bits and correct the counts, from what the maps really hold."""
         held = self.contents()
-        if self._tables4:
-            hosts = held.v4.take(held.v4.length == 32)
-            prefixes = held.v4.take(held.v4.length < 32)
-            bitmap.sweep(self._tables4.bitmap, hosts.address, prefixes.address, prefixes.length)
         for table in (held.v4, held.v6):
-            if table.family == 6 or not self._tables4:
-                hosts_now = int(np.count_nonzero(table.length == _BITS[table.family]))
-                self._count(f"hosts{table.family}", hosts_now)
-                self._count(f"prefixes{table.family}", len(table) - hosts_now)
+            if self._tables:
+                self._tables.sweep(table)
+            if table.family == 6 or not self._tables:
+                hosts = int(np.count_nonzero(table.length == _BITS[table.family]))
+                self._count(f"hosts{table.family}", hosts)
+                self._count(f"prefixes{table.family}", len(table) - hosts)
         self._deleted = 0
 
     def _count(self, name: str, value: int) -> None:
@@ -218,13 +231,14 @@ class ListMaps:
         return "pass" if held.is_defined and held.verdict == Verdict.PASS else "drop"
 
     def _read(self, family: int) -> Table:
-        if family == 4 and self._tables4:
-            keys, host_class = self._tables4.hosts.contents()
-            hosts = (keys >> np.uint64(32)).astype(np.uint32)
-            prefixes, length, prefix_class = self._tables4.prefixes.contents()
+        hosts: Array
+        if family == 4 and self._tables:
+            host_keys, host_class = self._tables.hosts.contents()
+            hosts = (host_keys >> np.uint64(32)).astype(np.uint32)
+            prefixes, length, prefix_class = self._tables.prefixes.contents()
         else:
-            keys, values = self._maps[f"hosts{family}"].items(_HOST4 if family == 4 else V6, _U32)
-            hosts, host_class = keys.astype(np.uint32) if family == 4 else keys, values.astype(np.uint16)
+            hosts, values = self._maps[f"hosts{family}"].items(_HOST4 if family == 4 else V6, _U32)
+            hosts, host_class = hosts.astype(DTYPE[family]), values.astype(np.uint16)
             keys, values = self._maps[f"prefixes{family}"].items(_PREFIX4 if family == 4 else _PREFIX6, _U32)
             prefixes, length = keys["address"].astype(hosts.dtype), keys["length"].astype(np.uint8)
             prefix_class = (values & 0xFFFF).astype(np.uint16)
@@ -241,11 +255,11 @@ class ListMaps:
         *packed* is the address in network order.
         """
         number = int.from_bytes(packed, "big")
-        if family == 4 and self._tables4:
-            if class_id := self._tables4.hosts.lookup(number << 32):
+        if family == 4 and self._tables:
+            if class_id := self._tables.hosts.lookup(number << 32):
                 return class_id, 32
-            class_id = self._tables4.prefixes.lookup(number)
-            return (class_id, self._tables4.prefixes.length_of(number)) if class_id else None
+            class_id = self._tables.prefixes.lookup(number)
+            return (class_id, self._tables.prefixes.length_of(number)) if class_id else None
         if host := self._maps[f"hosts{family}"].lookup(packed):
             return int.from_bytes(host, "little"), _BITS[family]
         key = _BITS[family].to_bytes(4, "little") + packed

@@ -60,7 +60,7 @@ def xdp_mode(interface: str) -> str:
     with IPRoute() as rtnetlink:
         (link,) = rtnetlink.link("get", ifname=interface)
     xdp = link.get_attr("IFLA_XDP")
-    attached = xdp.get_attr("IFLA_XDP_ATTACHED") if xdp else None
+    attached = str(xdp.get_attr("IFLA_XDP_ATTACHED")) if xdp else ""
     return {"xdp": "native", "xdpgeneric": "generic", "xdpoffload": "offload"}.get(attached, "none")
 
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The HTTP API: a thin skin over the engine. What may block runs in threads; the loop keeps answering."""
 
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import Depends, FastAPI, Query, Request
@@ -21,6 +23,9 @@ from neurowall.model.errors import ListConflict, ListInvalid
 MAX_BODY = 64 << 20  # bytes; a list of a million entries has about 15 MB
 MAX_ADDRESSES = 100_000
 PAGE = 10_000
+_LOGGED = ("generation", "added", "removed", "seconds")
+
+log = logging.getLogger(__name__)
 
 
 class _Strict(BaseModel):
@@ -65,6 +70,7 @@ def create_app(engine: Engine, about: About) -> FastAPI:
     _add_health(app, engine, about)
     _add_questions(app, engine, about)
     _add_changes(app, engine)
+    _add_reload(app, engine, about)
     add_metrics(app, registry_of(engine, about))
     return app
 
@@ -160,18 +166,21 @@ def _add_changes(app: FastAPI, engine: Engine) -> None:
     @app.delete("/lists/{name}", dependencies=PLAIN)
     def remove_list(name: str) -> Json:
         """Remove a list that was loaded at run time."""
-        return answers.change(lambda: engine.remove_list(name))
+        return _change(f"removal of list {name}", lambda: engine.remove_list(name))
 
+
+def _add_reload(app: FastAPI, engine: Engine, about: About) -> None:
     @app.post("/reload", dependencies=PLAIN)
     def reload() -> Json:
         """Replace the programs in the kernel in place."""
         engine.reload_program()
-        return {"interfaces": [answers.interface(each, {}) for each in engine.status().interfaces]}
+        log.info("the program was replaced")
+        return {"interfaces": [answers.interface(each, about.zones) for each in engine.status().interfaces]}
 
 
 def _edit(edit: Callable[[Sequence[str]], Result], body: Addresses) -> Json:
     try:
-        return answers.change(lambda: edit(body.addresses))
+        return _change(f"{edit.__name__} of {len(body.addresses)}", lambda: edit(body.addresses))
     except ListInvalid as error:
         wrong = [
             {"field": f"addresses[{each.line - 1}]", "text": each.text, "why": each.why}
@@ -184,11 +193,19 @@ def _put(engine: Engine, name: str, query: PutQuery, text: bytes) -> Json:
     held = next((info for info in engine.lists() if info.name == name), None)
     if query.create or (query.create is None and held is None):
         verdict = query.verdict or "block"
-        return answers.change(lambda: engine.load_list(name, verdict, text, skip_invalid=query.skip_invalid))
+        load = partial(engine.load_list, name, verdict, text, skip_invalid=query.skip_invalid)
+        return _change(f"load of {verdict} list {name}", load)
     if held and query.verdict and query.verdict != held.verdict:
         problem = f"list '{name}' is of verdict {held.verdict}, which replacing does not change"
         raise ListConflict(f"{problem}: remove it and load it")
-    return answers.change(lambda: engine.replace_list(name, text, skip_invalid=query.skip_invalid))
+    replace = partial(engine.replace_list, name, text, skip_invalid=query.skip_invalid)
+    return _change(f"replacement of list {name}", replace)
+
+
+def _change(what: str, apply: Callable[[], Result]) -> Json:
+    answer = answers.change(apply)
+    log.info("%s: generation %d, %d added, %d removed, %.3f s", what, *map(answer.get, _LOGGED))
+    return answer
 
 
 def add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:

@@ -61,9 +61,11 @@ def serve(options: Options) -> None:
     with _as_command_errors():
         policy = read_policy(options.config)
     preflight.check(netns=options.netns is not None)
+    _end_by_exception()
     with ExitStack() as stack, _as_command_errors():
         stack.enter_context(locked(options.instance))
         metrics = _metrics_socket(stack, options.metrics_listen)
+        _check_namespace(options.instance, options.netns)
         options.instance.record(Record(options.netns, str(options.state), str(options.config)))
         if options.netns:
             netlink.enter_namespace(options.netns)
@@ -97,6 +99,12 @@ def _log_to_stderr(*, verbose: bool) -> None:
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
+def _end_by_exception() -> None:
+    """Let SIGTERM unwind a start under way, so that what it made is undone; SIGHUP has no meaning yet."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 @contextmanager
 def _as_command_errors() -> Iterator[None]:
     """Turn what the layers below refuse into errors that end the command with the right exit code."""
@@ -118,6 +126,17 @@ def _metrics_socket(stack: ExitStack, address: str | None) -> socket.socket | No
     listener = stack.enter_context(server.loopback_socket(address))
     log.info("metrics on http://%s:%d/metrics", *listener.getsockname()[:2])
     return listener
+
+
+def _check_namespace(instance: Instance, netns: str | None) -> None:
+    """Refuse to adopt links of another network namespace: interfaces are known by index, which repeat."""
+    before = instance.recorded()
+    if before and before.netns != netns and _enforced(instance):
+        where = f"network namespace '{before.netns}'" if before.netns else "the host's network namespace"
+        raise CommandError(
+            f"instance '{instance.name}' still enforces in {where}; end that with `neurowall down`, start it "
+            "there again, or choose another --instance"
+        )
 
 
 def _check_interfaces(policy: Policy, *, allow_missing: bool) -> None:

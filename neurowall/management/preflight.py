@@ -58,11 +58,19 @@ def _bpffs(proc: Path) -> tuple[str, ...]:
 
 def _mounts(proc: Path) -> tuple[str, ...]:
     """Pins in a private mount namespace would die with it, and enforcement with them."""
-    try:
-        private = (proc / "self/ns/mnt").readlink() != (proc / "1/ns/mnt").readlink()
-    except OSError:  # /proc hides pid 1, as in some containers: nothing to compare with
-        return ()
-    if not private:
+    hosts = _host_mounts(proc)
+    if hosts is None or (proc / "self/ns/mnt").readlink() == hosts:
         return ()
     why = "this process has a private mount namespace, so its pins would die with it"
     return (f"{why}: use --netns NAME instead of `ip netns exec NAME neurowall run`",)
+
+
+def _host_mounts(proc: Path) -> Path | None:
+    """The mount namespace of pid 1; where /proc hides that, of the kernel's threads; else None."""
+    for pid, name in (("1", None), ("2", "kthreadd")):
+        try:
+            if name is None or (proc / pid / "comm").read_text().strip() == name:
+                return (proc / pid / "ns/mnt").readlink()
+        except OSError:
+            continue
+    return None

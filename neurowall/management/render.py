@@ -16,14 +16,16 @@ _BYTE_STEPS = ("B", "kB", "MB", "GB", "TB", "PB")
 def status(console: "Console", answer: Json) -> None:
     """The whole picture: instance, interfaces, lists, capacity, packets."""
     uptime = duration(answer["uptime_seconds"])
-    console.print(
-        f"instance {answer['instance']}: {answer['state']}, generation {answer['generation']}, ", end=""
+    _say(
+        console,
+        f"instance {answer['instance']}: {answer['state']}, generation {answer['generation']}, ",
+        end="",
     )
-    console.print(f"up {uptime}, engine {answer['engine']}, neurowall {answer['version']}")
+    _say(console, f"up {uptime}, engine {answer['engine']}, neurowall {answer['version']}")
     for problem in answer["problems"]:
-        console.print(f"problem: {problem}", style="bold red")
+        _say(console, f"problem: {problem}", style="bold red")
     for warning in answer["warnings"]:
-        console.print(f"warning: {warning}", style="yellow")
+        _say(console, f"warning: {warning}", style="yellow")
     _table(
         console,
         ("Interface", "Zone", "Mode", "Attached", "Why this mode", "Problem"),
@@ -51,7 +53,7 @@ def status(console: "Console", answer: Json) -> None:
         ),
     )
     if not packets:
-        console.print("no packet seen yet")
+        _say(console, "no packet seen yet")
 
 
 def lists(console: "Console", answer: Json) -> None:
@@ -77,45 +79,46 @@ def lists(console: "Console", answer: Json) -> None:
 def entries(console: "Console", answer: Json) -> None:
     """One list's entries, one a line, under a comment: the output is itself a list."""
     size = answer["entries"]
-    console.print(
+    _say(
+        console,
         f"# list {answer['name']}: {answer['verdict']}, {count(size['4'])} IPv4, {count(size['6'])} IPv6, "
-        f"origin {answer['origin']}"
+        f"origin {answer['origin']}",
     )
     for entry in answer["items"]:
-        console.print(entry)
+        _say(console, entry)
     if answer["next"]:
-        console.print(f"# more follow: --after {answer['next']}")
+        _say(console, f"# more follow: --after {answer['next']}")
 
 
 def change(console: "Console", answer: Json) -> None:
     """What an apply did."""
     sizes = ", ".join(f"{count(answer[what])} {what}" for what in ("added", "removed", "unchanged"))
-    console.print(f"generation {answer['generation']}: {sizes}, in {answer['seconds']:.3f} s")
+    _say(console, f"generation {answer['generation']}: {sizes}, in {answer['seconds']:.3f} s")
     for note in answer["notes"]:
-        console.print(f"note: {note}", style="yellow")
+        _say(console, f"note: {note}", style="yellow")
 
 
 def explanation(console: "Console", answer: Json) -> None:
     """The verdict and the steps that lead to it."""
-    console.print(f"{answer['address']}: {answer['verdict']}", style="bold")
+    _say(console, f"{answer['address']}: {answer['verdict']}", style="bold")
     for number, step in enumerate(answer["steps"], 1):
-        console.print(f"  {number}. {step}")
+        _say(console, f"  {number}. {step}")
 
 
 def reloaded(console: "Console", answer: Json) -> None:
     """The program's replacement."""
     for each in answer["interfaces"]:
-        console.print(
-            f"{each['name']}: {each['mode']}, {'attached' if each['attached'] else each['problem']}"
+        _say(
+            console, f"{each['name']}: {each['mode']}, {'attached' if each['attached'] else each['problem']}"
         )
 
 
 def taken_down(console: "Console", answer: Json) -> None:
     """What `down` did."""
     for each in answer["done"]:
-        console.print(each)
+        _say(console, each)
     if not answer["done"]:
-        console.print(f"nothing was up for instance {answer['instance']}")
+        _say(console, f"nothing was up for instance {answer['instance']}")
 
 
 def count(number: int) -> str:
@@ -148,6 +151,11 @@ def share(entries: int, capacity: int, **_rest: object) -> str:
 def yes(value: bool) -> str:  # noqa: FBT001 - a cell of a table
     """A truth value as a word."""
     return "yes" if value else "no"
+
+
+def _say(console: "Console", text: str, **style: Any) -> None:
+    """Print a line of text whole: the terminal wraps it, so that it can be copied and piped."""
+    console.print(text, soft_wrap=True, **style)
 
 
 def _table(console: "Console", columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 RETRY_SECONDS = 1.0
 SETTLE_SECONDS = 0.05  # one interface appearing is several events
+UNASKED_SECONDS = 10.0  # reconcile without an event: one may come before the first listener does
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Watched(Protocol):
 class Watcher:
     """Calls *reconcile* after every burst of link events, and logs what got worse and what recovered.
 
+    It also does so every UNASKED_SECONDS: that finds programs that somebody else took off.
     *watch(callback, stop)* delivers link events until *stop* is set. Should it fail (a lost netlink
     socket, say), it is started again, with a reconcile in case events were missed. `reconcile` runs
     in this object's thread only, never twice at once.
@@ -73,7 +75,7 @@ class Watcher:
 
     def _act(self) -> None:
         while True:
-            self._pending.wait()
+            self._pending.wait(UNASKED_SECONDS)
             if self._stop.wait(SETTLE_SECONDS):
                 return
             # Cleared before acting: an event that arrives meanwhile causes another round.

@@ -16,8 +16,8 @@ def fill(firewall: Firewall, policy: Policy) -> None:
     firewall.clear_lists()
     for class_id in range(1, 33):
         firewall.put_class(class_id, DROP if class_id % 2 else PASS)
-    entries = {parsed(line) for each in policy.lists for line in each.lines}
-    for index, network in enumerate(sorted(entries, key=str)):
+    entries = dict.fromkeys(parsed(line) for each in policy.lists for line in each.lines)
+    for index, network in enumerate(entries):
         covering = {
             each.verdict
             for each in policy.lists

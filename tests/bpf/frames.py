@@ -16,7 +16,8 @@ GATEWAY4, GATEWAY6, FAILSAFE_PORT = "192.0.2.1", "2001:db8:1::1", 22
 # A small world, so that lists and packets meet: few nets, neighbours within them, the ends of the range.
 HOSTS4 = [f"198.51.{net}.{host}" for net in (100, 101) for host in (0, 1, 7, 128, 255)]
 HOSTS4 += ["203.0.113.9", "0.0.0.0", "255.255.255.255", "0.0.0.1", "10.1.2.3"]
-CROWD = [f"198.51.100.{host}" for host in range(10, 26)] + HOSTS4
+HOSTS4 += [f"198.51.100.{host}" for host in range(10, 18)]
+VERDICTS = ("block", "block", "allow")
 HOSTS6 = [f"2001:db8:{net}::{host}" for net in ("bad", "bad:1", "600d") for host in ("", "1", "7", "ffff")]
 HOSTS6 += ["fe80::1", "febf::1", "fec0::1", "::", "::1", "::1:2:3:4", "ffff::ffff", "2001:db8:bad:0:8000::"]
 LINKS6 = ["fe80::1", "::", "::1", "::1:2:3:4", "febf::1"]
@@ -202,6 +203,17 @@ def frame(r: Random) -> bytes:
     return damaged(r, whole + (filler(r, r.choice((1, 20, 60))) if rarely(r, 4) else b""))
 
 
+def probe(source: str) -> bytes:
+    """A UDP packet from *source*."""
+    data = b"\x9c\x40\x00\x35\x00\x08\x00\x00"
+    address = ip_address(source).packed
+    if len(address) == 4:
+        header = b"\x45\x00\x00\x1c\x00\x00\x00\x00\x40\x11\x00\x00" + address + b"\xc0\x00\x02\x0a"
+        return ADDRESSES + b"\x08\x00" + header + data
+    header = b"\x60\x00\x00\x00\x00\x08\x11\x40" + address + ip_address("2001:db8:1::10").packed
+    return ADDRESSES + b"\x86\xdd" + header + data
+
+
 def damaged(r: Random, whole: bytes) -> bytes:
     """Sometimes cut, sometimes with a few bytes changed, mostly as it was."""
     if rarely(r, 8):
@@ -221,8 +233,6 @@ def entry(r: Random) -> str:
     bits = address.max_prefixlen
     if rarely(r, 2):
         return str(address)
-    if address.version == 4 and rarely(r, 2):
-        return f"{address}/{r.randrange(24, 32)}"  # around the border between two structures
     lengths = (1, 8, bits // 4, bits // 2, bits // 2 + 1, bits - 9, bits - 8, bits - 7, bits - 1)
     return f"{address}/{r.choice(lengths)}"
 
@@ -230,11 +240,15 @@ def entry(r: Random) -> str:
 def policy(r: Random, *, unparsed: str, failsafe: bool) -> Policy:
     """Overlapping lists of both verdicts; with *failsafe* the gateway's port for one net of each family."""
     lists = [
-        NamedList(r.choice(("block", "block", "allow")), tuple(entry(r) for _ in range(r.randrange(1, 8))))
+        NamedList(r.choice(VERDICTS), tuple(entry(r) for _ in range(r.randrange(1, 8))))
         for _ in range(r.randrange(4))
     ]
-    if rarely(r, 2):  # enough to fill the lines of a small bucket table
-        lists.append(NamedList("block", tuple(CROWD[r.randrange(8) :])))
+    # Enough to fill the lines of small bucket tables, in an order that is another every time.
+    if rarely(r, 2):
+        lists.append(NamedList(r.choice(VERDICTS), tuple(r.sample(HOSTS4, r.randrange(10, len(HOSTS4))))))
+    if rarely(r, 2):
+        longer = tuple(f"{r.choice(HOSTS4)}/{r.randrange(25, 32)}" for _ in range(r.randrange(8, 24)))
+        lists.append(NamedList(r.choice(VERDICTS), longer))
     ways = (
         Failsafe(GATEWAY4, FAILSAFE_PORT, str(ip_network("198.51.100.0/25"))),
         Failsafe(GATEWAY6, FAILSAFE_PORT, "2001:db8:bad::/64"),

@@ -24,7 +24,7 @@ CLASSES = 64
 CAPACITY = 256
 _ACTIONS = {libbpf.XDP_DROP: DROP, libbpf.XDP_PASS: PASS}
 _KEY_SIZES = {"hosts4": 4, "prefixes4": 8, "hosts6": 16, "prefixes6": 20}
-_BUCKETS_ONLY = ("lines", "bitmap", "nets4", "long4", "registry4")
+_BUCKETS_ONLY = ("lines", "bitmap", "nets4", "long4", "registry4", "bitmap6")
 _REASONS = len(Reason)
 
 
@@ -82,7 +82,7 @@ class Firewall:
         self.tables: Tables4 | None = None
         if engine == "buckets":
             hosts, longer = (BucketTable(self._fd(name), lines) for name in ("lines", "long4"))
-            self.tables = Tables4(hosts, longer, self._fd("bitmap"), self._fd("nets4"))
+            self.tables = Tables4(hosts, longer, *(self._fd(name) for name in ("bitmap", "bitmap6", "nets4")))
 
     def _load(self, config: layout.Config, *, failsafe: bool) -> None:
         self._object.set_constants(bytes(config))
@@ -168,7 +168,10 @@ class Firewall:
         is_host = network.prefixlen == network.max_prefixlen
         if isinstance(network, IPv4Network) and self.tables:
             self._put_in_tables(self.tables, network, class_id)
-        elif is_host:
+            return
+        if isinstance(network, IPv6Network) and self.tables:
+            self.tables.mark6(network)
+        if is_host:
             self.put_in_map(f"hosts{network.version}", network.network_address.packed, class_id)
         else:
             self.put_in_trie(network, class_id)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The structures of the buckets engine for IPv4, written by hand from what bpf/lists.h and maps.h say."""
+"""The structures of the buckets engine written by hand from what bpf/lists.h and maps.h say."""
 
 import mmap
 import struct
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
 from neurowall.kernel import libbpf
@@ -11,6 +11,7 @@ from neurowall.kernel import libbpf
 SLOTS = 7
 OVERFLOW, SPILL = 1, 2
 HOSTS, PREFIXES, BITMAP_BYTES = 0, 1 << 18, 8 << 19  # planes of the bitmap by their first word of 64 bits
+HOSTS6, PREFIXES6, BITMAP6_BYTES = 0, 1 << 14, 8 << 15  # the same for IPv6, by hash
 LONGER, NETS_BYTES = 0x8000, 8 << 22
 # Any odd multipliers do; the tests of overflow look up where addresses land and do not rely on these.
 MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
@@ -77,10 +78,13 @@ class BucketTable:
 
 
 class Tables4:
-    """The bitmap, the hosts, the painted /24s and the longer prefixes."""
+    """The bitmaps, the hosts, the painted /24s and the longer prefixes."""
 
-    def __init__(self, hosts: BucketTable, longer: BucketTable, bitmap_fd: int, nets_fd: int) -> None:
+    def __init__(
+        self, hosts: BucketTable, longer: BucketTable, bitmap_fd: int, bitmap6_fd: int, nets_fd: int
+    ) -> None:
         self.hosts, self.longer = hosts, longer
+        self._bitmap6 = mmap.mmap(bitmap6_fd, BITMAP6_BYTES, mmap.MAP_SHARED)
         self._bitmap = mmap.mmap(bitmap_fd, BITMAP_BYTES, mmap.MAP_SHARED)
         self._nets = mmap.mmap(nets_fd, NETS_BYTES, mmap.MAP_SHARED)
         self._painted: dict[IPv4Network, int] = {}
@@ -89,11 +93,13 @@ class Tables4:
     def close(self) -> None:
         """Unmap."""
         self._bitmap.close()
+        self._bitmap6.close()
         self._nets.close()
 
     def clear(self) -> None:
         """Make everything empty."""
         self._bitmap[:] = bytes(BITMAP_BYTES)
+        self._bitmap6[:] = bytes(BITMAP6_BYTES)
         for network in self._painted:
             first, last = _nets_of(network)
             self._nets[2 * first : 2 * last + 2] = bytes(2 * (last - first + 1))
@@ -106,7 +112,7 @@ class Tables4:
 
     def contents(self) -> dict[str, bytes]:
         """The bytes of what is mapped."""
-        return {"bitmap": self._bitmap[:], "nets4": self._nets[:]}
+        return {"bitmap": self._bitmap[:], "bitmap6": self._bitmap6[:], "nets4": self._nets[:]}
 
     def mark_nets(self, first: int, last: int, plane: int) -> None:
         """Set the bit of each /24 from *first* to *last* in a plane of the bitmap."""
@@ -114,6 +120,21 @@ class Tables4:
         bits = ((1 << last - first + 1) - 1) << first % 8
         held = int.from_bytes(self._bitmap[at : at + size], "little")
         self._bitmap[at : at + size] = (held | bits).to_bytes(size, "little")
+
+    def mark6(self, network: IPv6Network) -> None:
+        """Set the bit of a host's /64, or of each /32 that a prefix touches; beyond 2^20 of them, all."""
+        first, last = int(network[0]), int(network[-1])
+        if network.prefixlen == 128:
+            self._mark_hashed(HOSTS6, first >> 64)
+        elif network.prefixlen <= 12:
+            self._bitmap6[8 * PREFIXES6 :] = b"\xff" * (BITMAP6_BYTES - 8 * PREFIXES6)
+        else:
+            for net in range(first >> 96, (last >> 96) + 1):
+                self._mark_hashed(PREFIXES6, net)
+
+    def _mark_hashed(self, plane: int, net: int) -> None:
+        number = (MULTIPLIERS[0] * net + ADDENDS[0]) % (1 << 64) >> 44
+        self._bitmap6[plane * 8 + number // 8] |= 1 << number % 8
 
     def set_net(self, net: int, value: int) -> None:
         """Write the 16 bits of a /24."""

@@ -36,7 +36,7 @@ def test_shrinking_frames(make_firewall: MakeFirewall, engine: str, unparsed: st
     """The same generator driven by hypothesis, which reduces what it finds to its core."""
     firewall = make_firewall(engine=engine, unparsed=unparsed, failsafe=failsafe, lines=2)
 
-    @hypothesis.settings(max_examples=400, suppress_health_check=list(hypothesis.HealthCheck))
+    @hypothesis.settings(max_examples=200, suppress_health_check=list(hypothesis.HealthCheck))
     @hypothesis.given(st.randoms(use_true_random=False))
     def agrees(r: Random) -> None:
         policy = frames.policy(r, unparsed=unparsed, failsafe=failsafe)

@@ -112,11 +112,15 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "return !(address->s6_addr32[0] | address->s6_addr32[1] | address->s6_addr32[2] |",
         "return !(address->s6_addr32[0] | address->s6_addr32[0] | address->s6_addr32[0] | 0 *",
     ),
-    "prefixes of IPv6 are not looked up": ("lists.h", "counts->prefixes6", "counts->prefixes6 > 1000"),
+    "prefixes of IPv6 are not looked up": (
+        "lists.h",
+        "!found && ask_prefixes",
+        "!found && ask_prefixes > 1000",
+    ),
     "a list is looked up by the destination": (
         "lists.h",
-        "packet->ip4->saddr);\n	counts",
-        "packet->ip4->daddr);\n	counts",
+        "lookup4_buckets(packet->ip4->saddr)",
+        "lookup4_buckets(packet->ip4->daddr)",
     ),
     "an allowed list does not help": (
         "decide.h",

@@ -117,6 +117,15 @@ def test_loss_and_return_are_logged_once(caplog: pytest.LogCaptureFixture) -> No
     assert said == ["interface eth0 is not guarded: it has gone", "interface eth0 is guarded again"]
 
 
+def test_it_looks_without_an_event_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event may have come before anybody listened."""
+    monkeypatch.setattr(watch, "UNASKED_SECONDS", 0.01)
+    machine = Machine()
+    with watching(machine):
+        assert machine.wait()
+        assert machine.wait()
+
+
 def test_stop_ends_both_threads() -> None:
     """Nothing is left running."""
     machine = Machine()
