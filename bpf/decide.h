@@ -79,7 +79,7 @@ static __always_inline int is_local_dhcp(const struct packet *packet)
 	if (packet->protocol != IPPROTO_UDP || !packet->has_l4)
 		return 0;
 	if (packet->family == 4)
-		return packet->ip4->daddr == bpf_htonl(INADDR_BROADCAST) &&
+		return UNLIKELY(packet->ip4->daddr == bpf_htonl(INADDR_BROADCAST)) &&
 		       (source == bpf_htons(67) || source == bpf_htons(68)) &&
 		       (destination == bpf_htons(67) || destination == bpf_htons(68));
 	return (source == bpf_htons(546) || source == bpf_htons(547)) &&
@@ -182,12 +182,12 @@ static __always_inline int is_icmp_error(const struct packet *packet)
 /* What nothing above decided goes to the stack, under the reason that says what was not seen. */
 static __always_inline struct decision decide_unlisted(const struct packet *packet)
 {
-	if (packet->fragment_later)
+	if (UNLIKELY(packet->fragment_later))
 		return pass(NW_REASON_FRAGMENT);
-	if (packet->protocol == IPPROTO_GRE || packet->protocol == IPPROTO_IPIP ||
-	    packet->protocol == IPPROTO_IPV6)
+	if (UNLIKELY(packet->protocol == IPPROTO_GRE || packet->protocol == IPPROTO_IPIP ||
+		     packet->protocol == IPPROTO_IPV6))
 		return pass(NW_REASON_TUNNEL);
-	if (is_icmp_error(packet))
+	if (UNLIKELY(is_icmp_error(packet)))
 		return pass(NW_REASON_ICMP_ERROR);
 	return pass(NW_REASON_DEFAULT);
 }
@@ -209,7 +209,7 @@ static __always_inline struct decision decide_ip(const struct packet *packet)
 	enum nw_reason reason = essential(packet);
 	__u32 class_id;
 
-	if (reason != NW_REASON_DEFAULT)
+	if (UNLIKELY(reason != NW_REASON_DEFAULT))
 		return pass(reason);
 	if (nw_config.failsafe && is_failsafe(packet))
 		return pass(NW_REASON_FAILSAFE);

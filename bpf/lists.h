@@ -3,7 +3,7 @@
  * Source address to class id. Hosts first, then the longest prefix: userspace gives each entry the
  * class of everything that covers it, so the first match is final. Cache misses are the whole cost;
  * the buckets engine touches one line for a listed host, one for a member of a prefix (two if it is
- * longer than /24), and the bitmap, which stays in the cache, for everybody else.
+ * longer than /24), and for everybody else two small filters, which stay in the cache.
  */
 #ifndef NW_LISTS_H
 #define NW_LISTS_H
@@ -35,11 +35,14 @@ static __always_inline __u32 search_line(__u32 index, __u32 address, __u64 *meta
 	return (found >> 16) & 0xFFFF;
 }
 
-/* Multiply-add-shift, universal for a random odd multiplier: Dietzfelbinger et al., 1997. */
-static __always_inline __u32 line_of(__u32 address, int choice)
+/* Multiply-add, universal in its upper bits for a random odd multiplier: Dietzfelbinger et al., 1997. */
+static __always_inline __u64 hash4(__u32 address, int choice)
 {
-	__u64 hash = nw_config.hash_multiplier[choice] * address + nw_config.hash_addend[choice];
+	return nw_config.hash_multiplier[choice] * address + nw_config.hash_addend[choice];
+}
 
+static __always_inline __u32 line_of(__u64 hash)
+{
 	return (hash >> nw_config.line_shift) & nw_config.line_mask;
 }
 
@@ -50,15 +53,27 @@ static __always_inline __u32 host4_in_hash(__be32 address)
 	return class_id ? *class_id : 0;
 }
 
+/* Whether the bit of a hash is set in filter4. */
+static __always_inline int may_be_host4(__u64 hash)
+{
+	__u32 number = hash >> (nw_config.line_shift - NW_FILTER4_LOG);
+	__u32 index = number >> 6;
+	const volatile __u64 *word = bpf_map_lookup_elem(&filter4, &index);
+
+	return word && *word >> (number & 63) & 1;
+}
+
 static __always_inline __u32 host4_in_table(__be32 address)
 {
-	__u32 host_order = bpf_ntohl(address);
-	__u64 metadata = 0, unused;
-	__u32 class_id = search_line(line_of(host_order, 0), host_order, &metadata);
+	__u32 host_order = bpf_ntohl(address), class_id;
+	__u64 hash = hash4(host_order, 0), metadata = 0, unused;
 
+	if (!may_be_host4(hash))
+		return 0;
+	class_id = search_line(line_of(hash), host_order, &metadata);
 	if (class_id || !metadata)
 		return class_id;
-	class_id = search_line(line_of(host_order, 1), host_order, &unused);
+	class_id = search_line(line_of(hash4(host_order, 1)), host_order, &unused);
 	if (class_id || !(metadata & NW_LINE_SPILL))
 		return class_id;
 	return host4_in_hash(address);
@@ -95,10 +110,7 @@ static __always_inline __u32 search_long(__u32 index, __u32 address, __u32 best,
 
 static __always_inline __u32 long_line(__u32 address, int choice)
 {
-	__u64 hash = nw_config.hash_multiplier[choice] * (address & 0xFFFFFF00) +
-		     nw_config.hash_addend[choice];
-
-	return (hash >> nw_config.long_shift) & nw_config.long_mask;
+	return (hash4(address & 0xFFFFFF00, choice) >> nw_config.long_shift) & nw_config.long_mask;
 }
 
 static __always_inline __u32 prefix4_longer(__be32 address)
@@ -127,23 +139,20 @@ static __always_inline __u32 prefix4_in_table(__be32 address)
 	return class_id ? class_id : value & NW_NET_CLASS;
 }
 
-/* Whether anything of a plane's kind is listed in the address's /24. */
-static __always_inline int is_marked(__u32 plane, __be32 address)
+/* Whether a listed prefix touches the address's /22. */
+static __always_inline int may_be_in_prefix4(__be32 address)
 {
-	__u32 net = bpf_ntohl(address) >> 8;
-	__u32 index = plane + (net >> 6);
+	__u32 number = bpf_ntohl(address) >> 10, index = number >> 6;
 	const volatile __u64 *word = bpf_map_lookup_elem(&bitmap, &index);
 
-	return word && *word >> (net & 63) & 1;
+	return word && *word >> (number & 63) & 1;
 }
 
 static __always_inline __u32 lookup4_buckets(__be32 address)
 {
-	__u32 class_id = 0;
+	__u32 class_id = host4_in_table(address);
 
-	if (is_marked(NW_BITMAP_HOSTS, address))
-		class_id = host4_in_table(address);
-	if (!class_id && is_marked(NW_BITMAP_PREFIXES, address))
+	if (!class_id && may_be_in_prefix4(address))
 		class_id = prefix4_in_table(address);
 	return class_id;
 }
@@ -159,12 +168,10 @@ static __always_inline __u32 lookup4_classic(__be32 address, const struct nw_pop
 	return class_id;
 }
 
-static __always_inline int is_marked6(__u32 plane, __u64 net)
+static __always_inline int is_marked6(__u32 plane, __u64 hash)
 {
-	__u64 hash = nw_config.hash_multiplier[0] * net + nw_config.hash_addend[0];
-	__u32 number = hash >> NW_BITMAP6_SHIFT;
-	__u32 index = plane + (number >> 6);
-	const volatile __u64 *word = bpf_map_lookup_elem(&bitmap6, &index);
+	__u32 number = hash >> NW_FILTER6_SHIFT, index = plane + (number >> 6);
+	const volatile __u64 *word = bpf_map_lookup_elem(&filter6, &index);
 
 	return word && *word >> (number & 63) & 1;
 }
@@ -185,11 +192,17 @@ static __always_inline __u32 lookup6(const struct in6_addr *address, int ask_hos
 
 static __always_inline __u32 lookup6_buckets(const struct in6_addr *address)
 {
-	__u64 net = (__u64)bpf_ntohl(address->s6_addr32[0]) << 32 |
-		    bpf_ntohl(address->s6_addr32[1]);
+	__u64 high = (__u64)bpf_ntohl(address->s6_addr32[0]) << 32 |
+		     bpf_ntohl(address->s6_addr32[1]);
+	__u64 low = (__u64)bpf_ntohl(address->s6_addr32[2]) << 32 |
+		    bpf_ntohl(address->s6_addr32[3]);
+	__u64 first = nw_config.hash_multiplier[0], second = nw_config.hash_multiplier[1];
+	__u64 addend = nw_config.hash_addend[0];
+	int ask_hosts = is_marked6(NW_FILTER6_HOSTS, first * high + second * low + addend);
+	int ask_prefixes = is_marked6(NW_FILTER6_PREFIXES, first * (high >> 16) + addend) ||
+			   is_marked6(NW_FILTER6_PREFIXES, second * (high >> 32) + addend);
 
-	return lookup6(address, is_marked6(NW_BITMAP6_HOSTS, net),
-		       is_marked6(NW_BITMAP6_PREFIXES, net >> 32));
+	return lookup6(address, ask_hosts, ask_prefixes);
 }
 
 /* The class of the packet's source, 0 if no list covers it. */

@@ -24,9 +24,21 @@ struct {
 	__type(value, struct nw_line);
 } lines SEC(".maps");
 
-/* Buckets engine: two planes of one bit for each IPv4 /24, NW_BITMAP_*, in words of 64. Userspace sets a
- * bit before the first entry and clears it after the last; 0 means that nothing of its kind is listed
- * there. Planes, not pairs of bits: a listed host then touches 2 MiB, not 4, which is 4 % of a flood.
+/* Buckets engine, a filter before the host table (Bloom, 1970, with one hash): 2^NW_FILTER4_LOG bits
+ * for each line, 0 means that no host of this hash is listed. Userspace sets a bit before the first host
+ * and clears it after the last. At 512 KiB it costs clean traffic a cache hit where the table, or a bit for
+ * each /24 (2 MiB), costs a TLB miss. Userspace writes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} filter4 SEC(".maps");
+
+/* Buckets engine, before the IPv4 prefixes: a bit for each /22, 0 means that no listed prefix touches
+ * it. Userspace writes, in the same order.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -91,16 +103,16 @@ struct {
 	__type(value, __u32);
 } prefixes4 SEC(".maps");
 
-/* Buckets engine: two planes of hashed bits in front of the IPv6 lists, NW_BITMAP6_*; a clear one
- * promises that nothing of its kind is listed there, as in bitmap. Userspace writes.
+/* Buckets engine, before the IPv6 lists: hashed bits in two planes, NW_FILTER6_*; as filter4. A prefix is
+ * marked under its /48, or, if it is shorter, under every /32 that it touches.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, NW_BITMAP6_WORDS);
+	__uint(max_entries, NW_FILTER6_WORDS);
 	__type(key, __u32);
 	__type(value, __u64);
-} bitmap6 SEC(".maps");
+} filter6 SEC(".maps");
 
 /* IPv6 hosts to class id. Userspace writes. */
 struct {

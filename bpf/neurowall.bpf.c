@@ -14,7 +14,9 @@ static __always_inline struct decision judge_ip(struct packet *packet, int famil
 {
 	enum nw_reason malformed = parse_ip(packet, family);
 
-	return malformed == NW_REASON_DEFAULT ? decide_ip(packet) : drop(malformed);
+	if (UNLIKELY(malformed != NW_REASON_DEFAULT))
+		return drop(malformed);
+	return decide_ip(packet);
 }
 
 /*
@@ -39,7 +41,7 @@ static __always_inline struct decision judge(struct xdp_md *ctx)
 	enum nw_reason malformed = parse_ethernet(ctx, &packet);
 	__u64 packed;
 
-	if (malformed != NW_REASON_DEFAULT)
+	if (UNLIKELY(malformed != NW_REASON_DEFAULT))
 		return drop(malformed);
 	if (packet.ethertype == bpf_htons(ETH_P_IP))
 		return judge_ip(&packet, 4);

@@ -25,15 +25,15 @@ enum nw_constant {
 	/* Flags in the metadata word of a line. */
 	NW_LINE_OVERFLOW = 1, /* hosts of this line may be in their second choice */
 	NW_LINE_SPILL = 2, /* ... and in the map hosts4, or prefixes4 */
-	/* First word of each plane of the bitmap; a plane has one bit for each IPv4 /24. */
-	NW_BITMAP_HOSTS = 0, /* a listed host is in it */
-	NW_BITMAP_PREFIXES = 1 << 18, /* a listed prefix touches it */
-	NW_BITMAP_WORDS = 1 << 19,
-	/* The same for IPv6, of one bit for each of 2^20 hashes of a /64 and of a /32. */
-	NW_BITMAP6_HOSTS = 0, /* a listed host is in a /64 of this hash */
-	NW_BITMAP6_PREFIXES = 1 << 14, /* a listed prefix touches a /32 of this hash */
-	NW_BITMAP6_WORDS = 1 << 15,
-	NW_BITMAP6_SHIFT = 44, /* 64 - log2(bits of a plane) */
+	/* Bits of filter4 for each line of the host table, as a power of two. */
+	NW_FILTER4_LOG = 4,
+	/* Words of the bitmap: a bit for each IPv4 /22. */
+	NW_BITMAP_WORDS = 1 << 16,
+	/* First word of each plane of filter6; a plane has 2^21 bits, chosen by a hash. */
+	NW_FILTER6_HOSTS = 0, /* of the address: that host may be listed */
+	NW_FILTER6_PREFIXES = 1 << 15, /* of its /32 or /48: a prefix listed in there */
+	NW_FILTER6_WORDS = 1 << 16,
+	NW_FILTER6_SHIFT = 43, /* 64 - log2(bits of a plane) */
 	/* The table of /24s: class of the longest prefix up to /24, four of them in a word. */
 	NW_NETS_WORDS = 1 << 22,
 	NW_NET_CLASS = 0x7FFF,

@@ -51,10 +51,14 @@ class Seeds:
 
     def line(self, addresses: Addresses, choice: int, lines: int) -> Indices:
         """The line of each address for the first (0) or second (1) choice; as line_of() in lists.h."""
-        multiplier, addend = np.uint64(self.multiplier[choice]), np.uint64(self.addend[choice])
         shift = np.uint64(64 - lines.bit_length() + 1)
+        return (self.hash(addresses, choice) >> shift).astype(np.intp)
+
+    def hash(self, addresses: Addresses, choice: int) -> Words:
+        """The hash of each address; as hash4() in lists.h."""
+        multiplier, addend = np.uint64(self.multiplier[choice]), np.uint64(self.addend[choice])
         hashed: Words = addresses.astype(np.uint64) * multiplier + addend
-        return (hashed >> shift).astype(np.intp)
+        return hashed
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 
-from neurowall.kernel import attachment, failsafe, layout, libbpf, netlink, objects, pins
+from neurowall.kernel import attachment, failsafe, filters, layout, libbpf, netlink, objects, pins
 from neurowall.kernel.buckets import Seeds, lines_for
 from neurowall.kernel.lists import ListMaps
 from neurowall.kernel.maps import Map
@@ -30,7 +30,7 @@ from neurowall.model.policy import Interface, Policy
 from neurowall.model.reasons import Reason, Verdict
 
 PROGRAM = "nw_ingress"
-_BUCKETS_ONLY = ("lines", "bitmap", "nets4", "long4", "registry4", "bitmap6")
+_BUCKETS_ONLY = ("lines", "filter4", "bitmap", "nets4", "long4", "registry4", "filter6")
 _CONFIG = "config"  # the pinned .rodata: what the programs in force were loaded with
 
 
@@ -54,6 +54,7 @@ class Sizes:
         }
         if policy.engine == "buckets":
             entries["lines"] = lines_for(capacity.hosts4)
+            entries["filter4"] = filters.words_for(entries["lines"])
             entries["long4"] = lines_for(capacity.prefixes4)
             entries["registry4"] = capacity.prefixes4
             entries["hosts4"] = max(1024, capacity.hosts4 // 16)

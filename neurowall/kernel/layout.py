@@ -41,13 +41,12 @@ class Constant:
     EXTENSION_DEPTH = 8
     LINE_OVERFLOW = 1
     LINE_SPILL = 2
-    BITMAP_HOSTS = 0
-    BITMAP_PREFIXES = 1 << 18
-    BITMAP_WORDS = 1 << 19
-    BITMAP6_HOSTS = 0
-    BITMAP6_PREFIXES = 1 << 14
-    BITMAP6_WORDS = 1 << 15
-    BITMAP6_SHIFT = 44
+    FILTER4_LOG = 4
+    BITMAP_WORDS = 1 << 16
+    FILTER6_HOSTS = 0
+    FILTER6_PREFIXES = 1 << 15
+    FILTER6_WORDS = 1 << 16
+    FILTER6_SHIFT = 43
     NETS_WORDS = 1 << 22
     NET_CLASS = 0x7FFF
     NET_LONGER = 0x8000
@@ -235,9 +234,10 @@ _HASH, _ARRAY, _PERCPU_ARRAY, _LPM_TRIE = 1, 2, 6, 11
 _NO_PREALLOC, _MMAPABLE = 1 << 0, 1 << 10
 MAPS: Mapping[str, MapLayout] = {
     "lines": MapLayout(_ARRAY, "__u32", "struct nw_line", _MMAPABLE),
+    "filter4": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "bitmap": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "hosts4": MapLayout(_HASH, "__be32", "__u32"),
-    "bitmap6": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
+    "filter6": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "nets4": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "long4": MapLayout(_ARRAY, "__u32", "struct nw_line", _MMAPABLE),
     "registry4": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),

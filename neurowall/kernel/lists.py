@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurowall.kernel import bitmap, layout
+from neurowall.kernel import filters, layout
 from neurowall.kernel.buckets import BucketTable, Seeds
 from neurowall.kernel.libbpf import LibbpfError
 from neurowall.kernel.maps import GracePeriod, Map
@@ -31,19 +31,20 @@ _PREFIX6 = np.dtype([("length", "<u4"), ("address", V6)])
 _POPULATION = ("hosts4", "prefixes4", "hosts6", "prefixes6")
 _BITS = {4: 32, 6: 128}
 _FULL = {7, 28}  # E2BIG of a hash map, ENOSPC of an LPM trie
-SWEEP_AFTER = 1024  # deleted entries before the bitmap is swept: a stale bit costs a lookup, no more
+SWEEP_AFTER = 1024  # deleted entries before the filters are swept: a stale bit costs a lookup, no more
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class _Tables:
-    """What the buckets engine has of its own: IPv4, and the bitmaps of both families."""
+    """What the buckets engine has of its own: IPv4, and the filters of both families."""
 
     hosts: BucketTable
     prefixes: PrefixTable
+    filter4: Array
     bitmap: Array
-    bitmap6: Array
+    filter6: Array
     seeds: Seeds
 
     @classmethod
@@ -61,29 +62,34 @@ class _Tables:
         longer = BucketTable(maps["long4"].mapped(_U64), seeds, spilled_prefixes, capacity, line_bits=24)
         nets = maps["nets4"].mapped(np.dtype(np.uint16))
         prefixes = PrefixTable(nets, maps["registry4"].mapped(_U64), longer)
-        return cls(hosts, prefixes, maps["bitmap"].mapped(_U64), maps["bitmap6"].mapped(_U64), seeds)
+        filter4, bitmap, filter6 = (maps[name].mapped(_U64) for name in ("filter4", "bitmap", "filter6"))
+        return cls(hosts, prefixes, filter4, bitmap, filter6, seeds)
 
     def mark(self, table: Table) -> None:
         """Set the bits that these entries need, before they are written."""
-        is_host = table.length == _BITS[table.family]
-        hosts, prefixes = table.address[is_host], table.address[~is_host]
-        length = table.length[~is_host]
         if table.family == 4:
-            bitmap.set_nets(self.bitmap, hosts >> np.uint32(8), bitmap.HOSTS)
-            bitmap.set_prefixes(self.bitmap, prefixes, length)
+            self._mark(table, self.filter4, self.bitmap)
         else:
-            bitmap.set_hosts6(self.bitmap6, hosts, self.seeds)
-            bitmap.set_prefixes6(self.bitmap6, prefixes, length, self.seeds)
+            self._mark(table, self.filter6, self.filter6)
 
     def sweep(self, table: Table) -> None:
         """Make the bits those that a family needs when these are all its entries."""
+        live = (self.filter4, self.bitmap) if table.family == 4 else (self.filter6, self.filter6)
+        hosts = np.zeros_like(live[0])
+        prefixes = np.zeros_like(live[1]) if table.family == 4 else hosts
+        self._mark(table, hosts, prefixes)
+        filters.correct(live[0], hosts)
+        filters.correct(live[1], prefixes)
+
+    def _mark(self, table: Table, hosts: Array, prefixes: Array) -> None:
         is_host = table.length == _BITS[table.family]
-        hosts, prefixes = table.address[is_host], table.address[~is_host]
-        length = table.length[~is_host]
+        members, length = table.address[~is_host], table.length[~is_host]
         if table.family == 4:
-            bitmap.sweep(self.bitmap, hosts, prefixes, length)
+            filters.set_hosts4(hosts, table.address[is_host], self.seeds)
+            filters.set_prefixes4(prefixes, members, length)
         else:
-            bitmap.sweep6(self.bitmap6, hosts, prefixes, length, self.seeds)
+            filters.set_hosts6(hosts, table.address[is_host], self.seeds)
+            filters.set_prefixes6(prefixes, members, length, self.seeds)
 
 
 class ListMaps:
@@ -197,7 +203,7 @@ class ListMaps:
             self.sweep()
 
     def sweep(self) -> None:
-        """Clear the bitmap's stale bits and correct the counts, from what the maps really hold."""
+        """Clear the filters' stale bits and correct the counts, from what the maps really hold."""
         held = self.contents()
         for table in (held.v4, held.v6):
             if self._tables:

@@ -15,7 +15,7 @@ from typing import NamedTuple, SupportsBytes
 
 from neurowall.kernel import layout, libbpf, objects
 from neurowall.model.reasons import Reason, Verdict
-from tests.bpf.tables import ADDENDS, HOSTS, MULTIPLIERS, BucketTable, Tables4
+from tests.bpf.tables import ADDENDS, FILTER4_BITS, MULTIPLIERS, BucketTable, Tables4
 
 PASS, DROP = "pass", "drop"
 Frame = SupportsBytes | bytearray  # bytes, or a packet of scapy
@@ -24,7 +24,8 @@ CLASSES = 64
 CAPACITY = 256
 _ACTIONS = {libbpf.XDP_DROP: DROP, libbpf.XDP_PASS: PASS}
 _KEY_SIZES = {"hosts4": 4, "prefixes4": 8, "hosts6": 16, "prefixes6": 20}
-_BUCKETS_ONLY = ("lines", "bitmap", "nets4", "long4", "registry4", "bitmap6")
+_FILTERS = ("filter4", "bitmap", "filter6")
+_BUCKETS_ONLY = ("lines", "nets4", "long4", "registry4", *_FILTERS)
 _REASONS = len(Reason)
 
 
@@ -82,7 +83,8 @@ class Firewall:
         self.tables: Tables4 | None = None
         if engine == "buckets":
             hosts, longer = (BucketTable(self._fd(name), lines) for name in ("lines", "long4"))
-            self.tables = Tables4(hosts, longer, *(self._fd(name) for name in ("bitmap", "bitmap6", "nets4")))
+            filter4, bitmap, filter6, nets4 = (self._fd(name) for name in (*_FILTERS, "nets4"))
+            self.tables = Tables4(hosts, longer, filter4, bitmap, filter6, nets4)
 
     def _load(self, config: layout.Config, *, failsafe: bool) -> None:
         self._object.set_constants(bytes(config))
@@ -92,6 +94,7 @@ class Firewall:
             self._object.set_max_entries(name, CLASSES)
         for name in ("lines", "long4"):
             self._object.set_max_entries(name, self.lines)
+        self._object.set_max_entries("filter4", max(1, self.lines * FILTER4_BITS // 64))
         skipped = () if self.engine == "buckets" else _BUCKETS_ONLY
         for name in (*skipped, *(() if failsafe else ("failsafe",))):
             self._object.skip_map(name)
@@ -179,7 +182,7 @@ class Firewall:
     def _put_in_tables(self, tables: Tables4, network: IPv4Network, class_id: int) -> None:
         number = int(network.network_address)
         if network.prefixlen == 32:
-            tables.mark_nets(number >> 8, number >> 8, HOSTS)
+            tables.mark_host(number)
             if not tables.hosts.insert(number, number << 32 | class_id << 16):
                 self.put_in_map("hosts4", number.to_bytes(4, "big"), class_id)
         elif network.prefixlen <= 24:

@@ -10,8 +10,9 @@ from neurowall.kernel import libbpf
 
 SLOTS = 7
 OVERFLOW, SPILL = 1, 2
-HOSTS, PREFIXES, BITMAP_BYTES = 0, 1 << 18, 8 << 19  # planes of the bitmap by their first word of 64 bits
-HOSTS6, PREFIXES6, BITMAP6_BYTES = 0, 1 << 14, 8 << 15  # the same for IPv6, by hash
+BITMAP_BYTES = 8 << 16  # a bit for each /22
+FILTER4_BITS = 16  # for each line of the host table
+HOSTS6, PREFIXES6, FILTER6_BYTES = 0, 8 << 15, 8 << 16  # planes of the IPv6 filter by their first byte
 LONGER, NETS_BYTES = 0x8000, 8 << 22
 # Any odd multipliers do; the tests of overflow look up where addresses land and do not rely on these.
 MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
@@ -78,13 +79,20 @@ class BucketTable:
 
 
 class Tables4:
-    """The bitmaps, the hosts, the painted /24s and the longer prefixes."""
+    """The filters, the hosts, the painted /24s and the longer prefixes."""
 
     def __init__(
-        self, hosts: BucketTable, longer: BucketTable, bitmap_fd: int, bitmap6_fd: int, nets_fd: int
+        self,
+        hosts: BucketTable,
+        longer: BucketTable,
+        filter4_fd: int,
+        bitmap_fd: int,
+        filter6_fd: int,
+        nets_fd: int,
     ) -> None:
         self.hosts, self.longer = hosts, longer
-        self._bitmap6 = mmap.mmap(bitmap6_fd, BITMAP6_BYTES, mmap.MAP_SHARED)
+        self._filter4 = mmap.mmap(filter4_fd, hosts.lines * FILTER4_BITS // 8, mmap.MAP_SHARED)
+        self._filter6 = mmap.mmap(filter6_fd, FILTER6_BYTES, mmap.MAP_SHARED)
         self._bitmap = mmap.mmap(bitmap_fd, BITMAP_BYTES, mmap.MAP_SHARED)
         self._nets = mmap.mmap(nets_fd, NETS_BYTES, mmap.MAP_SHARED)
         self._painted: dict[IPv4Network, int] = {}
@@ -92,14 +100,16 @@ class Tables4:
 
     def close(self) -> None:
         """Unmap."""
+        self._filter4.close()
         self._bitmap.close()
-        self._bitmap6.close()
+        self._filter6.close()
         self._nets.close()
 
     def clear(self) -> None:
         """Make everything empty."""
         self._bitmap[:] = bytes(BITMAP_BYTES)
-        self._bitmap6[:] = bytes(BITMAP6_BYTES)
+        self._filter4[:] = bytes(len(self._filter4))
+        self._filter6[:] = bytes(FILTER6_BYTES)
         for network in self._painted:
             first, last = _nets_of(network)
             self._nets[2 * first : 2 * last + 2] = bytes(2 * (last - first + 1))
@@ -112,29 +122,40 @@ class Tables4:
 
     def contents(self) -> dict[str, bytes]:
         """The bytes of what is mapped."""
-        return {"bitmap": self._bitmap[:], "bitmap6": self._bitmap6[:], "nets4": self._nets[:]}
+        filters = {"filter4": self._filter4[:], "bitmap": self._bitmap[:], "filter6": self._filter6[:]}
+        return filters | {"nets4": self._nets[:]}
 
-    def mark_nets(self, first: int, last: int, plane: int) -> None:
-        """Set the bit of each /24 from *first* to *last* in a plane of the bitmap."""
-        at, size = plane * 8 + first // 8, last // 8 - first // 8 + 1
+    def mark_host(self, number: int) -> None:
+        """Set the bit of an address in the filter before the hosts."""
+        hashed = (MULTIPLIERS[0] * number + ADDENDS[0]) % (1 << 64)
+        bit = hashed >> 64 - (self.hosts.lines * FILTER4_BITS).bit_length() + 1
+        self._filter4[bit // 8] |= 1 << bit % 8
+
+    def mark_nets(self, first: int, last: int) -> None:
+        """Set the bits of the /22s of the /24s from *first* to *last*: a prefix is there."""
+        first, last = first >> 2, last >> 2
+        at, size = first // 8, last // 8 - first // 8 + 1
         bits = ((1 << last - first + 1) - 1) << first % 8
         held = int.from_bytes(self._bitmap[at : at + size], "little")
         self._bitmap[at : at + size] = (held | bits).to_bytes(size, "little")
 
     def mark6(self, network: IPv6Network) -> None:
-        """Set the bit of a host's /64, or of each /32 that a prefix touches; beyond 2^20 of them, all."""
+        """Set the bit of a host, of a prefix's /48, or of each /32 that a shorter prefix touches."""
         first, last = int(network[0]), int(network[-1])
         if network.prefixlen == 128:
-            self._mark_hashed(HOSTS6, first >> 64)
-        elif network.prefixlen <= 12:
-            self._bitmap6[8 * PREFIXES6 :] = b"\xff" * (BITMAP6_BYTES - 8 * PREFIXES6)
+            low = first % (1 << 64)
+            self._mark_hashed(HOSTS6, MULTIPLIERS[0] * (first >> 64) + MULTIPLIERS[1] * low)
+        elif network.prefixlen >= 48:
+            self._mark_hashed(PREFIXES6, MULTIPLIERS[0] * (first >> 80))
+        elif network.prefixlen <= 11:
+            self._filter6[PREFIXES6:] = b"\xff" * (FILTER6_BYTES - PREFIXES6)
         else:
             for net in range(first >> 96, (last >> 96) + 1):
-                self._mark_hashed(PREFIXES6, net)
+                self._mark_hashed(PREFIXES6, MULTIPLIERS[1] * net)
 
-    def _mark_hashed(self, plane: int, net: int) -> None:
-        number = (MULTIPLIERS[0] * net + ADDENDS[0]) % (1 << 64) >> 44
-        self._bitmap6[plane * 8 + number // 8] |= 1 << number % 8
+    def _mark_hashed(self, plane: int, product: int) -> None:
+        number = (product + ADDENDS[0]) % (1 << 64) >> 43
+        self._filter6[plane + number // 8] |= 1 << number % 8
 
     def set_net(self, net: int, value: int) -> None:
         """Write the 16 bits of a /24."""
@@ -155,7 +176,7 @@ class Tables4:
                 value = struct.pack("=H", self._painted[each])
                 self._nets[2 * first : 2 * last + 2] = value * (last - first + 1)
         first, last = _nets_of(network)
-        self.mark_nets(first, last, PREFIXES)
+        self.mark_nets(first, last)
         for net in self._flagged:
             if first <= net <= last:
                 self.flag_net(net)
@@ -164,7 +185,7 @@ class Tables4:
         """List a prefix longer than /24; False if it must be spilled."""
         number = int(network.network_address)
         net = number >> 8
-        self.mark_nets(net, net, PREFIXES)
+        self.mark_nets(net, net)
         self.flag_net(net)
         return self.longer.insert(net << 8, number << 32 | class_id << 16 | network.prefixlen)
 

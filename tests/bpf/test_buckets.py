@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bucket table: first line, second line, spill, empty slots, the bitmap in front."""
+"""The bucket table: first line, second line, spill, empty slots, the filter in front."""
 
 from collections import defaultdict
 from ipaddress import IPv4Address
@@ -10,7 +10,7 @@ from neurowall.model.reasons import Reason
 from tests.bpf.conftest import MakeFirewall
 from tests.bpf.harness import DROP, PASS, Firewall
 from tests.bpf.packets import SOURCE, frame4, udp
-from tests.bpf.tables import HOSTS, OVERFLOW, SLOTS, SPILL, BucketTable, Tables4
+from tests.bpf.tables import OVERFLOW, SLOTS, SPILL, BucketTable, Tables4
 
 BLOCK = 1
 BLOCKED, UNLISTED = (DROP, Reason.BLOCK_LIST), (PASS, Reason.DEFAULT)
@@ -42,9 +42,9 @@ def number(address: str) -> int:
 
 
 def put_in_slot(firewall: Firewall, address: str, choice: int, position: int, class_id: int = BLOCK) -> None:
-    """Put a host into one slot of one of its lines and mark its /24; no flag is touched."""
+    """Put a host into one slot of one of its lines and its bit in the filter; no flag is touched."""
     tables, value = tables_of(firewall), number(address)
-    tables.mark_nets(value >> 8, value >> 8, HOSTS)
+    tables.mark_host(value)
     tables.hosts.set_slot(tables.hosts.line_of(value, choice), position, value << 32 | class_id << 16)
 
 
@@ -89,7 +89,7 @@ def test_a_spilled_host_is_found_in_the_hash(firewall: Firewall, hosts: BucketTa
     """Only where the first line says so."""
     address, other = by_lines(hosts)[0, 1][:2]
     firewall.put_in_map("hosts4", IPv4Address(address).packed, BLOCK)
-    tables_of(firewall).mark_nets(number(address) >> 8, number(address) >> 8, HOSTS)
+    tables_of(firewall).mark_host(number(address))
     assert firewall.run(frame4(address) / udp()) == UNLISTED
     hosts.mark(0, OVERFLOW)
     assert firewall.run(frame4(address) / udp()) == UNLISTED
@@ -151,12 +151,12 @@ def test_the_length_in_a_slot_is_not_part_of_a_hosts_class(firewall: Firewall, h
     assert firewall.class_counter(BLOCK)[0] == 1
 
 
-def test_an_unmarked_net_is_not_looked_up(firewall: Firewall, hosts: BucketTable) -> None:
-    """The bitmap decides: userspace sets a bit before the first entry of a /24."""
+def test_an_unmarked_host_is_not_looked_up(firewall: Firewall, hosts: BucketTable) -> None:
+    """The filter decides: userspace sets a bit before the first host of its hash."""
     value = number(SOURCE)
     hosts.set_slot(hosts.line_of(value, 0), 0, value << 32 | BLOCK << 16)
     assert firewall.run(frame4(SOURCE) / udp()) == UNLISTED
-    tables_of(firewall).mark_nets(value >> 8, value >> 8, HOSTS)
+    tables_of(firewall).mark_host(value)
     assert firewall.run(frame4(SOURCE) / udp()) == BLOCKED
 
 

@@ -43,7 +43,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "ports are read from later fragments": (
         "parse.h",
-        "if (packet->fragment_later)\n		return NW_REASON_DEFAULT;\n	if (packet->protocol == IPPROTO_TCP)",
+        "if (UNLIKELY(packet->fragment_later))\n		return NW_REASON_DEFAULT;\n	if (packet->protocol == IPPROTO_TCP)",
         "if (packet->protocol == IPPROTO_TCP)",
     ),
     "an IPv4 fragment that overlaps the TCP flags passes": (
@@ -69,13 +69,13 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "a TCP data offset below five is accepted": (
         "parse.h",
-        "if (header < sizeof(*tcp))\n		return NW_REASON_MALFORMED_TCP;",
+        "if (UNLIKELY(header < sizeof(*tcp)))\n		return NW_REASON_MALFORMED_TCP;",
         "",
     ),
-    "a UDP length below eight is accepted": ("parse.h", "if (length < sizeof(*udp) || ", "if ("),
+    "a UDP length below eight is accepted": ("parse.h", "UNLIKELY(length < sizeof(*udp) ||", "UNLIKELY("),
     "the second line is skipped": (
         "lists.h",
-        "class_id = search_line(line_of(host_order, 1), host_order, &unused);",
+        "class_id = search_line(line_of(hash4(host_order, 1)), host_order, &unused);",
         "unused = class_id = 0;",
     ),
     "the spill map is skipped": ("lists.h", "if (class_id || !(metadata & NW_LINE_SPILL))", "if (1)"),
@@ -103,8 +103,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "prefixes hide hosts": (
         "lists.h",
-        "class_id = host4_in_table(address);\n	if (!class_id && ",
-        "class_id = host4_in_table(address);\n	if (",
+        "class_id = host4_in_table(address);\n\n	if (!class_id && ",
+        "class_id = host4_in_table(address);\n\n	if (",
     ),
     "neighbour discovery may come from afar": ("decide.h", " && packet->ip6->hop_limit == 255", ""),
     "any source that begins with zeros is of the link": (

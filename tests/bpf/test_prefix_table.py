@@ -9,7 +9,7 @@ from neurowall.model.reasons import Reason
 from tests.bpf.conftest import MakeFirewall
 from tests.bpf.harness import CLASSES, DROP, PASS, Answer, Firewall
 from tests.bpf.packets import frame4, udp
-from tests.bpf.tables import LONGER, OVERFLOW, PREFIXES, SLOTS, SPILL, Tables4
+from tests.bpf.tables import LONGER, OVERFLOW, SLOTS, SPILL, Tables4
 
 BLOCK, ALLOW = 1, 2
 BLOCKED, ALLOWED = Answer(DROP, Reason.BLOCK_LIST), Answer(PASS, Reason.ALLOW_LIST)
@@ -52,7 +52,7 @@ def two_lines(tables: Tables4) -> int:
         for n in range(NET >> 8, 1 << 24)
         if tables.longer.line_of(n << 8, 0) != tables.longer.line_of(n << 8, 1)
     )
-    tables.mark_nets(net, net, PREFIXES)
+    tables.mark_nets(net, net)
     tables.flag_net(net)
     return net
 
@@ -193,7 +193,7 @@ def test_matches_are_counted_by_class(firewall: Firewall, prefix: str, class_id:
 
 def test_the_largest_class_of_a_net_is_not_mistaken_for_the_flag(firewall: Firewall, tables: Tables4) -> None:
     """Fifteen bits; an id beyond the table of classes is one that was never defined, and drops."""
-    tables.mark_nets(NET >> 8, NET >> 8, PREFIXES)
+    tables.mark_nets(NET >> 8, NET >> 8)
     tables.set_net(NET >> 8, 0x7FFF)
     assert ask(firewall, INSIDE) == BLOCKED
 

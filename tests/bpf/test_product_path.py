@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from neurowall.kernel import bitmap, libbpf
+from neurowall.kernel import filters, libbpf
 from neurowall.kernel.dataplane import DataPlane
 from neurowall.kernel.lists import ListMaps
 from neurowall.logic import compile as compiler
@@ -164,10 +164,10 @@ def only_direct(_entries: object, direct: object) -> object:
 
 BREAK = {
     "deletes come first": (Product, "order", (delete, put)),
-    "hosts are not marked in the bitmap": (bitmap, "set_nets", no_op),
-    "prefixes are not marked in the bitmap": (bitmap, "set_prefixes", no_op),
-    "IPv6 hosts are not marked in the bitmap": (bitmap, "set_hosts6", no_op),
-    "IPv6 prefixes are not marked in the bitmap": (bitmap, "set_prefixes6", no_op),
+    "hosts are not marked in the filter": (filters, "set_hosts4", no_op),
+    "prefixes are not marked in the filter": (filters, "set_prefixes4", no_op),
+    "IPv6 hosts are not marked in the filter": (filters, "set_hosts6", no_op),
+    "IPv6 prefixes are not marked in the filter": (filters, "set_prefixes6", no_op),
     "entries are not counted": (ListMaps, "_count", no_op),  # the classic engine looks
     "covering prefixes are forgotten": (compiler, "closure", only_direct),
     "classes are not written": (DataPlane, "set_classes", no_op),
@@ -175,7 +175,7 @@ BREAK = {
 }
 
 
-ONLY_IN = {what: "buckets" for what in BREAK if "bitmap" in what} | {"entries are not counted": "classic"}
+ONLY_IN = {what: "buckets" for what in BREAK if "filter" in what} | {"entries are not counted": "classic"}
 
 
 @pytest.mark.parametrize(

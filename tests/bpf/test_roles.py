@@ -72,12 +72,12 @@ def test_a_dry_run_follows_the_failsafe_limit(make_firewall: MakeFirewall) -> No
         assert firewall.run_uncounted(packet) == expected, window
 
 
-def test_the_bitmap_in_a_dump_is_the_kernels_own(make_firewall: MakeFirewall) -> None:
+def test_the_filter_in_a_dump_is_the_kernels_own(make_firewall: MakeFirewall) -> None:
     """The proof above looks at what the program reads."""
     firewall = make_firewall()
-    empty = firewall.dump()["bitmap"]
+    empty = firewall.dump()["filter4"]
     firewall.put(SOURCE, 1)
-    assert firewall.dump()["bitmap"] != empty
+    assert firewall.dump()["filter4"] != empty
 
 
 def test_counters_of_two_programs_are_their_own(make_firewall: MakeFirewall) -> None:
