@@ -43,9 +43,8 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     ),
     "ports are read from later fragments": (
         "parse.h",
-        "if (UNLIKELY(packet->fragment_later))\n		return NW_REASON_DEFAULT;\n	if (packet->protocol == "
-        "IPPROTO_TCP)",
-        "if (packet->protocol == IPPROTO_TCP)",
+        "	if (UNLIKELY(packet->fragment_later))\n		return NW_REASON_DEFAULT;\n",
+        "",
     ),
     "an IPv4 fragment that overlaps the TCP flags passes": (
         "parse.h",
