@@ -3,8 +3,7 @@
 
 Nothing here knows Neurowall: the harness's generator uses it too. File descriptors are plain ints
 owned by the caller. Every failure is a LibbpfError with the errno, and, for a load, libbpf's own log.
-Source: libbpf 1.x headers bpf/libbpf.h and bpf/bpf.h; option structs are append-only, their first
-field is their size, so an older or newer library reads what it knows.
+Source: libbpf 1.x headers bpf/libbpf.h and bpf/bpf.h.
 """
 
 import ctypes as c
@@ -15,6 +14,16 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
+
+from neurowall.kernel.libbpf_structs import (
+    LinkCreateOpts,
+    LinkInfo,
+    MapBatchOpts,
+    MapCreateOpts,
+    MapInfo,
+    ProgInfo,
+    TestRunOpts,
+)
 
 BPF_ANY = 0
 BPF_NOEXIST = 1
@@ -37,105 +46,6 @@ class LibbpfError(OSError):
     def __init__(self, code: int, what: str, log: str = "") -> None:
         super().__init__(code, f"{what}: {os.strerror(code)}")
         self.log = log
-
-
-class MapCreateOpts(c.Structure):
-    """struct bpf_map_create_opts."""
-
-    _fields_ = (
-        ("sz", c.c_size_t),
-        ("btf_fd", c.c_uint32),
-        ("btf_key_type_id", c.c_uint32),
-        ("btf_value_type_id", c.c_uint32),
-        ("btf_vmlinux_value_type_id", c.c_uint32),
-        ("inner_map_fd", c.c_uint32),
-        ("map_flags", c.c_uint32),
-        ("map_extra", c.c_uint64),
-        ("numa_node", c.c_uint32),
-        ("map_ifindex", c.c_uint32),
-    )
-
-
-class MapBatchOpts(c.Structure):
-    """struct bpf_map_batch_opts."""
-
-    _fields_ = (("sz", c.c_size_t), ("elem_flags", c.c_uint64), ("flags", c.c_uint64))
-
-
-class LinkCreateOpts(c.Structure):
-    """The head of struct bpf_link_create_opts."""
-
-    _fields_ = (
-        ("sz", c.c_size_t),
-        ("flags", c.c_uint32),
-        ("iter_info", c.c_void_p),
-        ("iter_info_len", c.c_uint32),
-        ("target_btf_id", c.c_uint32),
-    )
-
-
-class TestRunOpts(c.Structure):
-    """struct bpf_test_run_opts."""
-
-    _fields_ = (
-        ("sz", c.c_size_t),
-        ("data_in", c.c_void_p),
-        ("data_out", c.c_void_p),
-        ("data_size_in", c.c_uint32),
-        ("data_size_out", c.c_uint32),
-        ("ctx_in", c.c_void_p),
-        ("ctx_out", c.c_void_p),
-        ("ctx_size_in", c.c_uint32),
-        ("ctx_size_out", c.c_uint32),
-        ("retval", c.c_uint32),
-        ("repeat", c.c_int),
-        ("duration", c.c_uint32),
-        ("flags", c.c_uint32),
-        ("cpu", c.c_uint32),
-        ("batch_size", c.c_uint32),
-    )
-
-
-class MapInfo(c.Structure):
-    """The head of struct bpf_map_info."""
-
-    _fields_ = (
-        ("type", c.c_uint32),
-        ("id", c.c_uint32),
-        ("key_size", c.c_uint32),
-        ("value_size", c.c_uint32),
-        ("max_entries", c.c_uint32),
-        ("map_flags", c.c_uint32),
-        ("name", c.c_char * 16),
-    )
-
-
-class LinkInfo(c.Structure):
-    """struct bpf_link_info, as an XDP link fills it."""
-
-    _fields_ = (
-        ("type", c.c_uint32),
-        ("id", c.c_uint32),
-        ("prog_id", c.c_uint32),
-        ("pad", c.c_uint32),
-        ("ifindex", c.c_uint32),
-        ("rest", c.c_uint8 * 64),
-    )
-
-
-class ProgInfo(c.Structure):
-    """struct bpf_prog_info up to Linux 6.x; verified_insns is 0 before 5.16."""
-
-    _fields_ = (
-        ("type", c.c_uint32),
-        ("id", c.c_uint32),
-        ("tag", c.c_uint8 * 8),
-        ("jited_prog_len", c.c_uint32),
-        ("xlated_prog_len", c.c_uint32),
-        ("middle", c.c_uint8 * 192),
-        ("verified_insns", c.c_uint32),
-        ("end", c.c_uint32 * 3),
-    )
 
 
 _PRINT = c.CFUNCTYPE(c.c_int, c.c_int, c.c_char_p, c.c_void_p)

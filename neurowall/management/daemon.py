@@ -159,6 +159,7 @@ def _enforce(stack: ExitStack, options: Options, policy: Policy) -> tuple[DataPl
         if fresh:
             undo.callback(end_enforcement, options.instance)
         dataplane = DataPlane.open(policy, options.instance.directory)
+        log.info("maps: %s", "adopted those in force" if dataplane.adopted else "made new ones")
         engine = Engine(policy, dataplane, StateStore(options.state))
         stack.callback(engine.close)
         engine.start()

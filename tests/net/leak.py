@@ -35,6 +35,7 @@ from bench.traffic.sink import XdpSink
 from bench.traffic.wire import generator
 from bench.traffic.xdpgen import XdpGen
 from neurowall.kernel import libbpf
+from neurowall.kernel.libbpf_structs import LinkInfo
 from neurowall.kernel.maps import Map
 from neurowall.model.reasons import Reason
 from tests.net.leak_lists import Lists, make
@@ -158,7 +159,7 @@ class Daemon:
         names = (path.name for path in self.pins.iterdir())  # the kernel itself puts maps.debug there
         return sorted(name for name in names if name.startswith(("maps-", "new-")))
 
-    def link(self, interface: str = "g0") -> libbpf.LinkInfo:
+    def link(self, interface: str = "g0") -> LinkInfo:
         """The pinned link: id, prog_id, ifindex."""
         fd = libbpf.get_pinned(self.pins / "links" / interface)
         try:
