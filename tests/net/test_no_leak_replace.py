@@ -81,7 +81,7 @@ def test_a_replaced_list_leaks_nothing_that_both_hold(engine: str, capacity: dic
                 gone, come = at.lists.only_first, at.lists.only_second
                 at.must_pass(gone if number % 2 == 0 else come)
                 at.must_not_pass(come if number % 2 == 0 else gone)
-        assert bystander.changes > 20
+        assert bystander.changes >= 10  # changes wait for each other: about two to a replacement
         total = at.end_flood()
         assert total.leaked == 0
         account(total)
