@@ -21,7 +21,7 @@ static __always_inline struct decision judge_ip(struct packet *packet, int famil
 
 /*
  * A function of its own, so that clang keeps IPv4 in registers: with both families in one body
- * everything they share goes through the stack, 15 ns a packet. BPF returns one word: struct
+ * everything they share goes through the stack, 2-4 ns a packet. BPF returns one word: struct
  * decision travels packed.
  */
 static __noinline __u64 judge_ipv6(struct xdp_md *ctx)

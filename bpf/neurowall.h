@@ -77,7 +77,7 @@ enum nw_reason {
 
 enum nw_engine {
 	NW_ENGINE_CLASSIC = 0, /* BPF hash and LPM trie only */
-	NW_ENGINE_BUCKETS = 1, /* IPv4 hosts in the bucket table, behind a /24 bitmap */
+	NW_ENGINE_BUCKETS = 1, /* bucket tables and DIR-24, behind filters */
 };
 
 /* The only variable in .rodata: the verifier prunes what a role does not use. */
@@ -133,7 +133,7 @@ struct nw_counter {
 
 /* How many entries each structure holds; an empty one is not looked up. One writer: userspace. */
 struct nw_population {
-	__u32 hosts4; /* in the BPF hash; those in the bucket table are found through the bitmap */
+	__u32 hosts4; /* in the BPF hash */
 	__u32 prefixes4;
 	__u32 hosts6;
 	__u32 prefixes6;
