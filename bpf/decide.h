@@ -10,6 +10,7 @@
 #include "lists.h"
 #include "maps.h"
 #include "parse.h"
+#include "timed.h"
 
 #define SECOND_NS 1000000000ULL
 #define ICMP4_UNREACHABLE 3
@@ -192,14 +193,33 @@ static __always_inline struct decision decide_unlisted(const struct packet *pack
 	return pass(NW_REASON_DEFAULT);
 }
 
-static __always_inline struct decision decide_listed(__u32 class_id)
+/* The class that decides for a source: of a timed one the first of its chain whose time is not over. */
+static __always_inline __u32 settle(const struct packet *packet, __u32 class_id)
+{
+	struct nw_host6 address;
+
+	if (packet->family == 4)
+		return settle4(class_id, packet->ip4->saddr);
+	__builtin_memcpy(address.address, &packet->ip6->saddr, sizeof(address.address));
+	return settle6(class_id, &address);
+}
+
+static __always_inline struct decision decide_listed(const struct packet *packet, __u32 class_id)
 {
 	struct nw_class *class = bpf_map_lookup_elem(&classes, &class_id);
 	struct decision decision = drop(NW_REASON_BLOCK_LIST);
 
+	if (class && UNLIKELY(class->timed != NW_TIMED_NO)) {
+		class_id = settle(packet, class_id);
+		if (!class_id)
+			return decide_unlisted(packet);
+		class = bpf_map_lookup_elem(&classes, &class_id);
+	}
 	/* A class that was never defined is a fault of ours, and then the listed source stays out. */
 	if (class && class->is_defined && class->verdict == NW_VERDICT_PASS)
 		decision = pass(NW_REASON_ALLOW_LIST);
+	else if (class && class->is_defined && class->verdict == NW_VERDICT_NONE)
+		decision = decide_unlisted(packet);
 	decision.class_id = class_id;
 	return decision;
 }
@@ -215,7 +235,7 @@ static __always_inline struct decision decide_ip(const struct packet *packet)
 		return pass(NW_REASON_FAILSAFE);
 	class_id = lookup_source(packet);
 	if (class_id)
-		return decide_listed(class_id);
+		return decide_listed(packet, class_id);
 	return decide_unlisted(packet);
 }
 

@@ -149,6 +149,42 @@ struct {
 	__type(value, struct nw_class);
 } classes SEC(".maps");
 
+/* Expiries of timed hosts and timed prefixes (longest match), asked only for an address whose class is
+ * timed; both engines. A value holds for everything timed that covers the address. Userspace writes: an
+ * expiry before the entry, and removes it a grace period after the entry.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, __be32);
+	__type(value, struct nw_expiry);
+} timed_hosts4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct nw_prefix4);
+	__type(value, struct nw_expiry);
+} timed_prefixes4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct nw_host6);
+	__type(value, struct nw_expiry);
+} timed_hosts6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct nw_prefix6);
+	__type(value, struct nw_expiry);
+} timed_prefixes6 SEC(".maps");
+
 /* Packets that matched a class. The kernel adds, userspace reads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -17,11 +17,13 @@ enum nw_constant {
 	/* Bump when a shared struct, a map or the meaning of a slot changes: pins of another
 	 * ABI are not adopted, they are replaced beside the running program.
 	 */
-	NW_ABI = 1,
+	NW_ABI = 2,
 	NW_LINE_SLOTS = 7, /* and one metadata word make a 64-byte cache line */
 	NW_FAILSAFE_PREFIXES = 4,
 	NW_VLAN_DEPTH = 2, /* 802.1ad outside 802.1Q; deeper is dropped */
 	NW_EXTENSION_DEPTH = 8, /* IPv6 extension headers walked; longer chains are dropped */
+	NW_TIMED_DEPTH =
+		3, /* classes in a chain of rests: timed allow, timed block, what is left */
 	/* Flags in the metadata word of a line. */
 	NW_LINE_OVERFLOW = 1, /* hosts of this line may be in their second choice */
 	NW_LINE_SPILL = 2, /* ... and in the map hosts4, or prefixes4 */
@@ -43,7 +45,16 @@ enum nw_constant {
 enum nw_verdict {
 	NW_VERDICT_PASS = 0,
 	NW_VERDICT_DROP = 1,
+	NW_VERDICT_NONE = 2, /* of a class: it is counted and decides nothing */
 	NW_VERDICT_MAX,
+};
+
+/* Whether a class holds only until an expiry of the address, see struct nw_expiry. */
+enum nw_timed {
+	NW_TIMED_NO = 0,
+	NW_TIMED_ALLOW = 1, /* until allow_until */
+	NW_TIMED_BLOCK = 2, /* until block_until */
+	NW_TIMED_MAX,
 };
 
 /* Why a packet got its verdict. Exactly one is counted for each packet. */
@@ -124,6 +135,14 @@ struct nw_host6 {
 struct nw_class {
 	enum nw_verdict verdict;
 	__u32 is_defined; /* 1; an element that was never written drops */
+	enum nw_timed timed;
+	__u32 rest; /* the class of the same address once this one's time is over, 0: not listed */
+};
+
+/* Until when the timed entries that cover an address hold: CLOCK_MONOTONIC, in nanoseconds, 0: none. */
+struct nw_expiry {
+	__u64 allow_until;
+	__u64 block_until;
 };
 
 struct nw_counter {

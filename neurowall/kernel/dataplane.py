@@ -4,61 +4,29 @@
 Life: `open()` adopts the pinned maps, or makes new ones beside those of another layout; the engine
 then brings them to the intended state; `attach()` puts the programs on the interfaces, by link update
 where a link is pinned, and only then drops maps of another layout. So a program never meets a map
-that is not filled, and a restart or an upgrade leaks nothing. `close()` leaves everything in force,
-`detach()` takes all of it away.
+that is not filled, and a restart or an upgrade leaks nothing. `grow()` does the same to larger maps while
+everything runs. `close()` leaves everything in force, `detach()` takes all of it away.
 """
 
-import ctypes as c
-import hashlib
 import os
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
-from neurowall.kernel import attachment, failsafe, filters, layout, libbpf, netlink, objects, pins
-from neurowall.kernel.buckets import Seeds, lines_for
+from neurowall.kernel import attachment, failsafe, layout, libbpf, netlink, objects, pins
 from neurowall.kernel.lists import ListMaps
-from neurowall.kernel.maps import Map
+from neurowall.kernel.mapset import MapSet
 from neurowall.model.counters import Counter
 from neurowall.model.entries import Entries
 from neurowall.model.errors import KernelError
-from neurowall.model.image import ClassDef, Contents, Table
+from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
-from neurowall.model.policy import Interface, Policy
+from neurowall.model.policy import Capacity, Interface, Policy
 from neurowall.model.reasons import Reason, Verdict
 
 PROGRAM = "nw_ingress"
-_BUCKETS_ONLY = ("lines", "filter4", "bitmap", "nets4", "long4", "registry4", "filter6")
-_CONFIG = "config"  # the pinned .rodata: what the programs in force were loaded with
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """max_entries of every map whose size the policy decides."""
-
-    entries: dict[str, int]
-
-    @classmethod
-    def of(cls, policy: Policy) -> "Sizes":
-        """From the capacities; in the buckets engine the hash holds only what finds no slot."""
-        capacity = policy.capacity
-        entries = {
-            "hosts4": capacity.hosts4,
-            "prefixes4": capacity.prefixes4,
-            "hosts6": capacity.hosts6,
-            "prefixes6": capacity.prefixes6,
-            "classes": capacity.classes,
-            "class_counters": capacity.classes,
-        }
-        if policy.engine == "buckets":
-            entries["lines"] = lines_for(capacity.hosts4)
-            entries["filter4"] = filters.words_for(entries["lines"])
-            entries["long4"] = lines_for(capacity.prefixes4)
-            entries["registry4"] = capacity.prefixes4
-            entries["hosts4"] = max(1024, capacity.hosts4 // 16)
-        return cls(entries)
 
 
 class DataPlane:
@@ -72,18 +40,13 @@ class DataPlane:
         pins.mount(self._root)
         self._pins = pins.Pins(self._root)
         self._records = attachment.Records(run_directory / "interfaces.json")
-        self._sizes = Sizes.of(policy)
-        self._tag = self._layout_tag()
         self._lock = threading.RLock()
         self._programs: dict[Verdict, int] = {}
-        self._maps: dict[str, Map] = {}
         self._status: dict[str, InterfaceStatus] = {}
-        self.adopted = self._pins.maps(self._tag).is_dir()
-        if self.adopted:
-            self._adopt_maps()
-        else:
-            self._create_maps()
-        self._lists = ListMaps(self._maps, self._seeds() if policy.engine == "buckets" else None)
+        found = MapSet.adopt(self._object, self._pins, policy)
+        self.adopted = found is not None
+        self._maps = found or MapSet.create(self._object, self._pins, policy.engine, policy.capacity)
+        self._growing: tuple[int, MapSet] | None = None  # the thread that fills new maps, and these
 
     @classmethod
     def open(cls, policy: Policy, run_directory: Path) -> "DataPlane":
@@ -101,70 +64,52 @@ class DataPlane:
 
     # -- maps and programs
 
-    def _layout_tag(self) -> str:
-        sizes = sorted(self._sizes.entries.items())
-        text = f"{layout.abi_hash(self._object)} {self._policy.engine} {sizes}"
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    @property
+    def capacity(self) -> Capacity:
+        """What the maps in force were made for: what the policy says, or more since a list outgrew it."""
+        return self._maps.capacity
 
-    def _adopt_maps(self) -> None:
-        directory = self._pins.maps(self._tag)
-        self._maps = {path.name: Map.pinned(path) for path in sorted(directory.iterdir())}
+    def grow(self, capacity: Capacity, fill: Callable[[], None]) -> None:
+        """Make maps of *capacity* beside those in force, let *fill* write them, and switch every program.
 
-    def _create_maps(self) -> None:
-        seeds = Seeds.random()
-        lines, long_lines = (self._sizes.entries.get(name, 1) for name in ("lines", "long4"))
-        config = layout.Config(
-            abi=layout.Constant.ABI,
-            engine=layout.Engine[self._policy.engine.upper()],
-            line_shift=64 - lines.bit_length() + 1,
-            line_mask=lines - 1,
-            long_shift=64 - long_lines.bit_length() + 1,
-            long_mask=long_lines - 1,
-        )
-        config.hash_multiplier[:] = list(seeds.multiplier)
-        config.hash_addend[:] = list(seeds.addend)
-        self._load(config)
-        directory = self._pins.begin(self._tag)
-        for name, owned in self._maps.items():
-            libbpf.pin(owned.fd, directory / name)
-        self._pins.commit(self._tag)
-
-    def _config(self) -> layout.Config:
-        raw = self._maps[_CONFIG].lookup(bytes(4))
-        return layout.Config.from_buffer_copy(raw or bytes(c.sizeof(layout.Config)))
-
-    def _seeds(self) -> Seeds:
-        config = self._config()
-        multiplier, addend = tuple(config.hash_multiplier), tuple(config.hash_addend)
-        return Seeds((multiplier[0], multiplier[1]), (addend[0], addend[1]))
-
-    def _load(self, config: layout.Config, ifindex: int = 0) -> int:
-        """Load the program with *config*, on the maps we have or on new ones; answers its fd."""
-        with libbpf.Object(self._object) as loading:
-            loading.set_constants(bytes(config))
-            names = [name for name in loading.map_names() if not name.startswith(".")]
-            if self._policy.engine == "classic":
-                for name in _BUCKETS_ONLY:
-                    loading.skip_map(name)
-                names = [name for name in names if name not in _BUCKETS_ONLY]
-            for name in names:
-                if name in self._maps:
-                    loading.reuse_map(name, self._maps[name].fd)
-                elif name in self._sizes.entries:
-                    loading.set_max_entries(name, self._sizes.entries[name])
-            if ifindex:
-                loading.set_ifindex(PROGRAM, ifindex)
+        While *fill* runs, this thread's put, delete, contents and so on mean the new maps, everybody else's
+        those in force. If anything fails, the old maps are in force as before. A packet sees the old maps or
+        the new ones, complete both.
+        """
+        with self._lock:
+            before = self._maps
+            larger = MapSet.create(self._object, self._pins, self._policy.engine, capacity, keep=before)
+            self._growing = threading.get_ident(), larger
             try:
-                loading.load()
-            except libbpf.LibbpfError as error:
-                raise KernelError(f"{error.strerror}\n{error.log}".rstrip()) from error
-            if not self._maps:
-                self._maps = {name: Map.of_object(loading, name) for name in names}
-                self._maps[_CONFIG] = Map.of_object(loading, ".rodata")
-            return os.dup(loading.program_fd(PROGRAM))
+                fill()
+                self._growing = None
+                self._switch(larger)
+            except BaseException:
+                self._growing = None
+                larger.discard()
+                raise
+            before.discard()
+
+    def _switch(self, maps: MapSet) -> None:
+        """Give every attached program the other maps; all of them, or none."""
+        before, attached = self._maps, [s.name for s in self._status.values() if s.attached]
+        self._maps = maps
+        self._drop_programs()
+        for interface in self._policy.interfaces:
+            if interface.name in attached:
+                self._guard(interface)
+        problems = [f"{n}: {self._status[n].problem}" for n in attached if self._status[n].problem]
+        if not problems:
+            return
+        self._maps = before
+        self._drop_programs()
+        for interface in self._policy.interfaces:
+            if interface.name in attached:
+                self._guard(interface)
+        raise KernelError(f"not every interface takes the larger maps: {'; '.join(problems)}")
 
     def _role(self, unparsed: Verdict) -> layout.Config:
-        config = self._config()
+        config = self._maps.config()
         config.unparsed_verdict = unparsed
         config.failsafe = bool(self._policy.failsafe)
         config.role = unparsed
@@ -174,7 +119,7 @@ class DataPlane:
         """The fd of the program of this interface's role, loaded once."""
         role = Verdict[interface.unparsed_verdict.upper()]
         if role not in self._programs:
-            self._programs[role] = self._load(self._role(role))
+            self._programs[role] = self._maps.load(PROGRAM, self._role(role))
         return self._programs[role]
 
     def _drop_programs(self) -> None:
@@ -193,7 +138,7 @@ class DataPlane:
             for interface in self._policy.interfaces:
                 self._guard(interface)
             # A role that failed to move keeps the old program, and through it the old maps, alive.
-            for path in self._pins.others(self._tag):
+            for path in self._pins.others(self._maps.tag):
                 pins.remove_tree(path)
 
     def reconcile_interfaces(self) -> None:
@@ -210,7 +155,7 @@ class DataPlane:
         """Load the object afresh and replace every running program by link update."""
         with self._lock:
             layout.check(self._object)
-            fresh = {role: self._load(self._role(role)) for role in self._programs}
+            fresh = {role: self._maps.load(PROGRAM, self._role(role)) for role in self._programs}
             self._drop_programs()
             self._programs = fresh
             for interface in self._policy.interfaces:
@@ -229,7 +174,7 @@ class DataPlane:
             return
         try:
             record = self._attach_one(interface, ifindex)
-            failsafe.write(self._maps["failsafe"], self._policy.failsafe)
+            failsafe.write(self._maps.by_name["failsafe"], self._policy.failsafe)
             status = replace(status, mode=record.mode, why=record.why, attached=True)
         except (KernelError, libbpf.LibbpfError) as error:
             status = replace(status, problem=str(error))
@@ -263,7 +208,7 @@ class DataPlane:
         if mode == "offload":
             role = Verdict[interface.unparsed_verdict.upper()]
             try:
-                program = self._load(self._role(role), ifindex)
+                program = self._maps.load(PROGRAM, self._role(role), ifindex)
             except KernelError as error:
                 return f"the device does not load it ({str(error).splitlines()[0]})"
         return attachment.attach(program, ifindex, mode, self._pin(interface.name))
@@ -282,10 +227,8 @@ class DataPlane:
     def close(self) -> None:
         """Give the fds back; links and maps stay pinned, enforcement goes on."""
         with self._lock:
-            self._lists.close()
             self._drop_programs()
-            for owned in self._maps.values():
-                owned.close()
+            self._maps.close()
 
     def detach(self) -> None:
         """Take everything away: programs, maps, pins, mount; offloads as they were. Then close()."""
@@ -296,6 +239,12 @@ class DataPlane:
             pins.unmount(self._root)
 
     # -- lists: see kernel/lists.py
+
+    @property
+    def _lists(self) -> ListMaps:
+        """Those in force, or for the thread that fills new ones, these."""
+        growing = self._growing
+        return growing[1].lists if growing and growing[0] == threading.get_ident() else self._maps.lists
 
     def put(self, table: Table) -> None:
         """Insert entries or change their class in place."""
@@ -308,6 +257,18 @@ class DataPlane:
     def set_classes(self, definitions: Iterable[ClassDef]) -> None:
         """Say what class ids mean, before their first use."""
         self._lists.set_classes(definitions)
+
+    def put_expiries(self, expiries: Expiries) -> None:
+        """Say until when timed entries hold, before the entries are put; or change it."""
+        self._lists.put_expiries(expiries)
+
+    def delete_expiries(self, entries: Entries) -> None:
+        """Forget expiries, after the entries and a grace period."""
+        self._lists.delete_expiries(entries)
+
+    def expiries(self, family: int) -> Expiries:
+        """The expiries that the kernel holds."""
+        return self._lists.expiries(family)
 
     def grace(self) -> None:
         """Return when no running program sees what was taken away."""
@@ -328,5 +289,5 @@ class DataPlane:
 
     def reason_counters(self) -> dict[Reason, Counter]:
         """Packets by reason; the sum is every packet seen."""
-        sums = self._maps["reason_counters"].per_cpu_sums(2)
+        sums = self._maps.by_name["reason_counters"].per_cpu_sums(2)
         return {reason: Counter(int(sums[reason, 0]), int(sums[reason, 1])) for reason in Reason}

@@ -34,11 +34,12 @@ class LayoutError(KernelError):
 class Constant:
     """enum nw_constant. Not an enum here: its values repeat, and equal members would be one."""
 
-    ABI = 1
+    ABI = 2
     LINE_SLOTS = 7
     FAILSAFE_PREFIXES = 4
     VLAN_DEPTH = 2
     EXTENSION_DEPTH = 8
+    TIMED_DEPTH = 3
     LINE_OVERFLOW = 1
     LINE_SPILL = 2
     FILTER4_LOG = 4
@@ -57,6 +58,14 @@ class Engine(IntEnum):
 
     CLASSIC = 0
     BUCKETS = 1
+
+
+class Timed(IntEnum):
+    """enum nw_timed: whether a class holds only until an expiry of the address."""
+
+    NO = 0
+    ALLOW = 1
+    BLOCK = 2
 
 
 class _Mirror(c.Structure):
@@ -135,12 +144,28 @@ class Host6(_Mirror):
 
 
 class Class(_Mirror):
-    """Value of classes: a model.reasons.Verdict, and 1 once the class is defined."""
+    """Value of classes: a model.reasons.Verdict, 1 once the class is defined, a Timed, the class after it."""
 
     C_NAME = "nw_class"
     verdict: int
     is_defined: int
-    _fields_ = (("verdict", c.c_uint32), ("is_defined", c.c_uint32))
+    timed: int
+    rest: int
+    _fields_ = (
+        ("verdict", c.c_uint32),
+        ("is_defined", c.c_uint32),
+        ("timed", c.c_uint32),
+        ("rest", c.c_uint32),
+    )
+
+
+class Expiry(_Mirror):
+    """Value of the timed_* maps: ends in nanoseconds of CLOCK_MONOTONIC, 0 for none."""
+
+    C_NAME = "nw_expiry"
+    allow_until: int
+    block_until: int
+    _fields_ = (("allow_until", c.c_uint64), ("block_until", c.c_uint64))
 
 
 class Counter(_Mirror):
@@ -208,7 +233,7 @@ class Failsafe(_Mirror):
 
 
 STRUCTS: tuple[type[_Mirror], ...] = (
-    Config, Line, Prefix4, Prefix6, Host6, Class, Counter, Population, FailsafeKey, Failsafe,
+    Config, Line, Prefix4, Prefix6, Host6, Class, Expiry, Counter, Population, FailsafeKey, Failsafe,
 )  # fmt: skip
 
 ENUMS: Mapping[str, Mapping[str, int]] = {
@@ -216,6 +241,7 @@ ENUMS: Mapping[str, Mapping[str, int]] = {
     "nw_verdict": {f"NW_VERDICT_{each.name}": each.value for each in Verdict}
     | {"NW_VERDICT_MAX": len(Verdict)},
     "nw_reason": {f"NW_REASON_{each.name}": each.value for each in Reason} | {"NW_REASON_MAX": len(Reason)},
+    "nw_timed": {f"NW_TIMED_{each.name}": each.value for each in Timed} | {"NW_TIMED_MAX": len(Timed)},
     "nw_engine": {f"NW_ENGINE_{each.name}": each.value for each in Engine},
 }
 
@@ -246,6 +272,10 @@ MAPS: Mapping[str, MapLayout] = {
     "prefixes6": MapLayout(_LPM_TRIE, "struct nw_prefix6", "__u32", _NO_PREALLOC),
     "population": MapLayout(_ARRAY, "__u32", "struct nw_population"),
     "classes": MapLayout(_ARRAY, "__u32", "struct nw_class"),
+    "timed_hosts4": MapLayout(_HASH, "__be32", "struct nw_expiry", _NO_PREALLOC),
+    "timed_prefixes4": MapLayout(_LPM_TRIE, "struct nw_prefix4", "struct nw_expiry", _NO_PREALLOC),
+    "timed_hosts6": MapLayout(_HASH, "struct nw_host6", "struct nw_expiry", _NO_PREALLOC),
+    "timed_prefixes6": MapLayout(_LPM_TRIE, "struct nw_prefix6", "struct nw_expiry", _NO_PREALLOC),
     "class_counters": MapLayout(_PERCPU_ARRAY, "__u32", "struct nw_counter"),
     "reason_counters": MapLayout(_PERCPU_ARRAY, "enum nw_reason", "struct nw_counter"),
     "failsafe": MapLayout(_HASH, "struct nw_failsafe_key", "struct nw_failsafe"),

@@ -17,10 +17,11 @@ from neurowall.kernel.buckets import BucketTable, Seeds
 from neurowall.kernel.libbpf import LibbpfError
 from neurowall.kernel.maps import GracePeriod, Map
 from neurowall.kernel.prefixes import PrefixTable
+from neurowall.kernel.timed import TimedMaps
 from neurowall.model.counters import Counter
 from neurowall.model.entries import DTYPE, V6, Entries
 from neurowall.model.errors import KernelError, MapFull
-from neurowall.model.image import ClassDef, Contents, Table
+from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.reasons import Verdict
 
 _U32: np.dtype[Any] = np.dtype("<u4")
@@ -97,6 +98,7 @@ class ListMaps:
 
     def __init__(self, maps: Mapping[str, Map], seeds: Seeds | None) -> None:
         self._maps = maps
+        self._timed = TimedMaps(maps)
         self._grace = GracePeriod()
         self._counts = self._read_population()
         self._deleted = 0
@@ -190,8 +192,25 @@ class ListMaps:
     def set_classes(self, definitions: Iterable[ClassDef]) -> None:
         """Say what class ids mean, before the first entry that uses one."""
         for definition in definitions:
-            value = layout.Class(verdict=Verdict[definition.verdict.upper()], is_defined=1)
+            value = layout.Class(
+                verdict=Verdict[definition.verdict.upper()],
+                is_defined=1,
+                timed=layout.Timed[definition.timed.upper() or "NO"],
+                rest=definition.rest,
+            )
             self._maps["classes"].update(definition.id.to_bytes(4, "little"), bytes(value))
+
+    def put_expiries(self, expiries: Expiries) -> None:
+        """Say until when timed entries hold, before the entries are put; or change it."""
+        self._timed.put(expiries)
+
+    def delete_expiries(self, entries: Entries) -> None:
+        """Forget expiries, after the entries and a grace period."""
+        self._timed.delete(entries)
+
+    def expiries(self, family: int) -> Expiries:
+        """The expiries that the kernel holds."""
+        return self._timed.read(family)
 
     def grace(self) -> None:
         """Return when no running program sees what was taken out; its slots may then be used again."""
@@ -234,7 +253,7 @@ class ListMaps:
     def _verdict(self, class_id: int) -> str:
         raw = self._maps["classes"].lookup(class_id.to_bytes(4, "little"))
         held = layout.Class.from_buffer_copy(raw) if raw else layout.Class()
-        return "pass" if held.is_defined and held.verdict == Verdict.PASS else "drop"
+        return Verdict(held.verdict).label if held.is_defined else Verdict.DROP.label
 
     def _read(self, family: int) -> Table:
         hosts: Array

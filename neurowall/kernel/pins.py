@@ -2,8 +2,9 @@
 """The instance's bpffs: what keeps enforcement alive when the daemon is not.
 
 It is mounted at <run directory>/bpf in the host's mount namespace and holds maps-<tag>/<map>, the maps in
-force, whose tag names their layout and sizes; new-<tag>/, being made, renamed when complete, removed by the
-next start; links/<interface>, the XDP link of each interface.
+force, whose tag is a hash of their layout and, after dashes, the capacities that they were made for;
+new-<tag>/, being made, renamed when complete, removed by the next start; links/<interface>, the XDP link of
+each interface.
 """
 
 import ctypes as c
@@ -67,8 +68,14 @@ class Pins:
         return path
 
     def commit(self, tag: str) -> None:
-        """The maps pinned since begin() are complete."""
+        """The maps pinned since begin() are complete; what a crash left under that name goes."""
+        remove_tree(self.maps(tag))
         (self.root / f"new-{tag}").rename(self.maps(tag))
+
+    def tags(self, origin: str) -> list[str]:
+        """Tags of the complete sets of maps whose layout is *origin*."""
+        prefix = f"maps-{origin}-"
+        return [p.name.removeprefix("maps-") for p in self.root.iterdir() if p.name.startswith(prefix)]
 
     def others(self, tag: str) -> Iterator[Path]:
         """Directories of maps that are not of this layout, and unfinished ones."""

@@ -13,10 +13,11 @@ class Verdict(IntEnum):
 
     PASS = 0
     DROP = 1
+    NONE = 2  # of a class only: it is counted and decides nothing
 
     @property
     def label(self) -> str:
-        """The word used in metrics, answers and class definitions: "pass" or "drop"."""
+        """The word used in metrics, answers and class definitions: "pass", "drop" or "none"."""
         return self.name.lower()
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from neurowall import kernel
 from neurowall.data.state import StateStore
-from neurowall.kernel import dataplane, libbpf
+from neurowall.kernel import libbpf, mapset
 from neurowall.kernel.buckets import BucketTable, Seeds
 from neurowall.kernel.dataplane import DataPlane
 from neurowall.kernel.prefixes import PrefixTable
@@ -79,7 +79,7 @@ class Daemon:
 @pytest.fixture(params=ENGINES)
 def policy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Policy:
     """Small maps, so that lines and spill maps fill."""
-    monkeypatch.setattr(dataplane, "lines_for", lambda _entries: LINES)
+    monkeypatch.setattr(mapset, "lines_for", lambda _entries: LINES)
     seeds = Seeds((0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F), (1, 2))  # and the same in every run
     monkeypatch.setattr(Seeds, "random", lambda: seeds)
     return Policy(interfaces=(EXTERNAL,), engine=request.param, capacity=CAPACITY)

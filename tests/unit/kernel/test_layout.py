@@ -111,8 +111,8 @@ MUTATIONS = {
     ),
     "the type of a map's key changed": (
         "maps.h",
-        "	__type(key, __be32);",
-        "	__type(key, struct nw_prefix4);",
+        "	__type(key, __be32);\n	__type(value, __u32);",
+        "	__type(key, struct nw_prefix4);\n	__type(value, __u32);",
         ("map hosts4: key is struct nw_prefix4",),
     ),
     "another struct as a map's value": (
