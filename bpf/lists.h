@@ -3,12 +3,13 @@
  * Source address to class id. Hosts first, then the longest prefix: userspace gives each entry the
  * class of everything that covers it, so the first match is final. Cache misses are the whole cost;
  * the buckets engine touches one line for a listed host, one for a member of a prefix (two if it is
- * longer than /24), and for everybody else two small filters, which stay in the cache.
+ * longer than /24), and for everybody else two small filters, which stay in the cache. IPv6: lists6.h.
  */
 #ifndef NW_LISTS_H
 #define NW_LISTS_H
 
 #include "config.h"
+#include "lists6.h"
 #include "maps.h"
 #include "parse.h"
 
@@ -168,41 +169,18 @@ static __always_inline __u32 lookup4_classic(__be32 address, const struct nw_pop
 	return class_id;
 }
 
-static __always_inline int is_marked6(__u32 plane, __u64 hash)
-{
-	__u32 number = hash >> NW_FILTER6_SHIFT, index = plane + (number >> 6);
-	const volatile __u64 *word = bpf_map_lookup_elem(&filter6, &index);
-
-	return word && *word >> (number & 63) & 1;
-}
-
-static __always_inline __u32 lookup6(const struct in6_addr *address, int ask_hosts,
-				     int ask_prefixes)
+static __always_inline __u32 lookup6_classic(const struct in6_addr *address,
+					     const struct nw_population *counts)
 {
 	struct nw_prefix6 key = { .length = 128 };
 	__u32 *found = NULL;
 
 	__builtin_memcpy(key.address, address, sizeof(key.address));
-	if (ask_hosts)
+	if (counts->hosts6)
 		found = bpf_map_lookup_elem(&hosts6, &key.address);
-	if (!found && ask_prefixes)
+	if (!found && counts->prefixes6)
 		found = bpf_map_lookup_elem(&prefixes6, &key);
 	return found ? *found & 0xFFFF : 0;
-}
-
-static __always_inline __u32 lookup6_buckets(const struct in6_addr *address)
-{
-	__u64 high = (__u64)bpf_ntohl(address->s6_addr32[0]) << 32 |
-		     bpf_ntohl(address->s6_addr32[1]);
-	__u64 low = (__u64)bpf_ntohl(address->s6_addr32[2]) << 32 |
-		    bpf_ntohl(address->s6_addr32[3]);
-	__u64 first = nw_config.hash_multiplier[0], second = nw_config.hash_multiplier[1];
-	__u64 addend = nw_config.hash_addend[0];
-	int ask_hosts = is_marked6(NW_FILTER6_HOSTS, first * high + second * low + addend);
-	int ask_prefixes = is_marked6(NW_FILTER6_PREFIXES, first * (high >> 16) + addend) ||
-			   is_marked6(NW_FILTER6_PREFIXES, second * (high >> 32) + addend);
-
-	return lookup6(address, ask_hosts, ask_prefixes);
 }
 
 /* The class of the packet's source, 0 if no list covers it. */
@@ -221,7 +199,7 @@ static __always_inline __u32 lookup_source(const struct packet *packet)
 		return 0;
 	if (packet->family == 4)
 		return lookup4_classic(packet->ip4->saddr, counts);
-	return lookup6(&packet->ip6->saddr, counts->hosts6, counts->prefixes6);
+	return lookup6_classic(&packet->ip6->saddr, counts);
 }
 
 #endif

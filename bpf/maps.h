@@ -103,9 +103,16 @@ struct {
 	__type(value, __u32);
 } prefixes4 SEC(".maps");
 
-/* Buckets engine, before the IPv6 lists: hashed bits in two planes, NW_FILTER6_*; as filter4. A prefix is
- * marked under its /48, or, if it is shorter, under every /32 that it touches.
- */
+/* Buckets engine, IPv6 hosts and prefixes. Userspace writes through mmap. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_line6);
+} lines6 SEC(".maps");
+
+/* Buckets engine, before lines6: a bit for the hash of each entry, hosts and prefixes apart; as filter4. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -114,7 +121,24 @@ struct {
 	__type(value, __u64);
 } filter6 SEC(".maps");
 
-/* IPv6 hosts to class id. Userspace writes. */
+/* Buckets engine: which lengths are worth a look for an address. Userspace writes, as a filter. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, NW_LENGTHS6_ELEMENTS);
+	__type(key, __u32);
+	__type(value, struct nw_lengths6);
+} lengths6 SEC(".maps");
+
+/* Buckets engine, IPv6 entries that found both their lines full, to class id. Userspace writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct nw_prefix6);
+	__type(value, __u32);
+} spilled6 SEC(".maps");
+
+/* Classic engine, IPv6 hosts to class id. Userspace writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -122,7 +146,7 @@ struct {
 	__type(value, __u32);
 } hosts6 SEC(".maps");
 
-/* IPv6 prefixes to length << 16 | class, longest match. Userspace writes. */
+/* Classic engine, IPv6 prefixes to length << 16 | class, longest match. Userspace writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -17,7 +17,7 @@ enum nw_constant {
 	/* Bump when a shared struct, a map or the meaning of a slot changes: pins of another
 	 * ABI are not adopted, they are replaced beside the running program.
 	 */
-	NW_ABI = 2,
+	NW_ABI = 3,
 	NW_LINE_SLOTS = 7, /* and one metadata word make a 64-byte cache line */
 	NW_FAILSAFE_PREFIXES = 4,
 	NW_VLAN_DEPTH = 2, /* 802.1ad outside 802.1Q; deeper is dropped */
@@ -26,16 +26,20 @@ enum nw_constant {
 		3, /* classes in a chain of rests: timed allow, timed block, what is left */
 	/* Flags in the metadata word of a line. */
 	NW_LINE_OVERFLOW = 1, /* hosts of this line may be in their second choice */
-	NW_LINE_SPILL = 2, /* ... and in the map hosts4, or prefixes4 */
+	NW_LINE_SPILL = 2, /* ... and in the map hosts4, prefixes4 or spilled6 */
 	/* Bits of filter4 for each line of the host table, as a power of two. */
 	NW_FILTER4_LOG = 4,
 	/* Words of the bitmap: a bit for each IPv4 /22. */
 	NW_BITMAP_WORDS = 1 << 16,
-	/* First word of each plane of filter6; a plane has 2^21 bits, chosen by a hash. */
-	NW_FILTER6_HOSTS = 0, /* of the address: that host may be listed */
-	NW_FILTER6_PREFIXES = 1 << 15, /* of its /32 or /48: a prefix listed in there */
+	NW_LINE6_SLOTS = 3,
+	/* First word of each plane of filter6; a plane has 2^21 bits, chosen by the hash of an entry. */
+	NW_FILTER6_HOSTS = 0,
+	NW_FILTER6_PREFIXES = 1 << 15,
 	NW_FILTER6_WORDS = 1 << 16,
 	NW_FILTER6_SHIFT = 43, /* 64 - log2(bits of a plane) */
+	/* The table of lengths6: 2^15 of them, chosen by a hash of the /32. */
+	NW_LENGTHS6_ELEMENTS = 1 << 15,
+	NW_LENGTHS6_SHIFT = 49,
 	/* The table of /24s: class of the longest prefix up to /24, four of them in a word. */
 	NW_NETS_WORDS = 1 << 22,
 	NW_NET_CLASS = 0x7FFF,
@@ -101,6 +105,8 @@ struct nw_config {
 	__u32 line_mask; /* lines - 1 */
 	__u32 long_shift; /* the same for the table of prefixes longer than /24 */
 	__u32 long_mask;
+	__u32 line6_shift; /* and for the table of IPv6 entries */
+	__u32 line6_mask;
 	enum nw_verdict unparsed_verdict; /* of EtherTypes that are not parsed */
 	__u32 failsafe; /* 1 if this role has failsafe entries */
 	__u32 dry_run; /* 1: count nothing, write nothing */
@@ -115,6 +121,27 @@ struct nw_config {
 struct nw_line {
 	__u64 slots[NW_LINE_SLOTS];
 	__u64 metadata; /* NW_LINE_*: set before the first spill, cleared only by a rebuild */
+};
+
+/*
+ * One line of the table of IPv6 entries, hosts and prefixes. An entry is there once its tag is not 0: the
+ * writer stores the address first, and a slot whose tag became 0 is written again only a grace period later.
+ * So a reader that loads the tag before the address never sees half an entry.
+ */
+struct nw_line6 {
+	__u64 address[NW_LINE6_SLOTS][2]; /* upper and lower half, as numbers */
+	__u32 tags[NW_LINE6_SLOTS]; /* length << 16 | class */
+	__u32 metadata; /* NW_LINE_* */
+};
+
+/*
+ * Which lengths IPv6 prefixes have in the /32s of one hash. Bit b of *upper* stands for length 128 - b, of
+ * *lower* for 64 - b: the longest is the lowest. Bit 0 of *upper* stands for length 0, since hosts are not
+ * here. Bits are set before the first prefix and cleared by a sweep.
+ */
+struct nw_lengths6 {
+	__u64 upper;
+	__u64 lower;
 };
 
 struct nw_prefix4 {

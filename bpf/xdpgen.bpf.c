@@ -6,11 +6,17 @@
  * Recycled pages keep what the gateway wrote into them (its own MACs, a smaller TTL), so every byte
  * of every header is written each time. The constant bytes come from a template that userspace
  * prepared, in 64-bit stores; source, checksum and id are the packet's own. The padding behind them
- * is zero from the start and stays so.
+ * is zero from the start and stays so, but that of an IPv4 packet in a mixed flow, which no checksum
+ * covers, may show the end of an IPv6 one.
  *
  * Sources are taken in sequence from an array that was shuffled beforehand, so that making a source
  * costs the same whatever is tested: no randomness, one new cache line each 16 (IPv6: 4) packets.
+ *
+ * There are three programs, so that a flow pays only for what it is: one family, two families mixed,
+ * and either with stamps.
  */
+#include <stdbool.h>
+
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -22,20 +28,39 @@ enum xdpgen_offset {
 	XDPGEN4_CHECKSUM = 24,
 	XDPGEN4_SOURCE = 26,
 	XDPGEN4_ID = 50,
+	XDPGEN4_STAMP = 54,
 	XDPGEN4_BYTES = 56, /* what is written: seven words */
 	XDPGEN6_SOURCE = 22,
 	XDPGEN6_CHECKSUM = 60, /* of UDP, which IPv6 requires */
 	XDPGEN6_ID = 70,
+	XDPGEN6_STAMP = 74,
 	XDPGEN6_BYTES = 74,
+	XDPGEN_STAMP_BYTES = 8,
+};
+
+enum xdpgen_limit {
+	XDPGEN_LINE4 = 16, /* sources in a cache line */
+	XDPGEN_LINE6 = 4,
+	XDPGEN_SPINS = 8192, /* readings of the clock, >= 160 us: then it goes, due or not */
+};
+
+/* The packets of one family. */
+struct xdpgen_part {
+	__u64 frame[10]; /* the template: source, checksum, id and stamp are zero */
+	__u32 sum; /* one's complement sum of those 16-bit words of it that the checksum covers */
+	__u32 sources; /* how many sources the array holds */
+	__u32 first; /* line of the array where they begin */
+	__u32 rest;
 };
 
 /* What to send. Userspace writes it while nothing runs. */
 struct xdpgen_flow {
-	__u64 frame[10]; /* the template: source, checksum and id are zero */
-	__u32 sum; /* one's complement sum of those 16-bit words of it that the checksum covers */
-	__u32 sources; /* how many sources the array holds */
+	struct xdpgen_part v4, v6;
+	__u64 gap; /* nanoseconds from one batch to the next; stamped flows only */
 	__u32 ifindex; /* where to send, in the network namespace of the caller */
-	__u32 family; /* 4 or 6 */
+	__u32 every; /* 0: IPv4 alone, 1: IPv6 alone, n: every n-th packet is IPv6 */
+	__u32 batch; /* packets that are due at the same time; stamped flows only */
+	__u32 rest;
 };
 
 struct xdpgen_flow flow SEC(".data.flow") = {};
@@ -43,8 +68,13 @@ struct xdpgen_flow flow SEC(".data.flow") = {};
 /* Where each CPU is; one thread on one CPU generates. Userspace sets it before a run. */
 struct xdpgen_state {
 	__u64 offered; /* packets handed to the interface; never reset by the program */
-	__u32 cursor; /* index of the next source */
+	__u64 due; /* time of the batch under way; zero before the first of a slice */
+	__u32 cursor4; /* index of the next source */
+	__u32 cursor6;
 	__u32 id; /* of the next packet */
+	__u32 turn; /* packets since the last IPv6 one */
+	__u32 left; /* packets of the batch under way that are still to come */
+	__u32 rest;
 };
 
 struct {
@@ -57,8 +87,8 @@ struct {
 /* One cache line of sources, as they are on the wire. Userspace sets max_entries before load. */
 struct xdpgen_line {
 	union {
-		__u32 v4[16];
-		__u64 v6[4][2];
+		__u32 v4[XDPGEN_LINE4];
+		__u64 v6[XDPGEN_LINE6][2];
 	};
 };
 
@@ -86,71 +116,135 @@ static __always_inline __u32 sum_words(__u64 value)
 	return (__u32)sum + (__u32)(sum >> 32);
 }
 
-static __always_inline int write4(void *data, const struct xdpgen_line *line, __u32 index, __u32 id)
+/*
+ * Waits until the packet's batch is due, and says when that was. A packet that is late keeps the
+ * time at which it should have gone, so that its latency counts what it waited behind others.
+ */
+static __always_inline __u64 wait_until_due(struct xdpgen_state *own)
 {
-	__u32 source = line->v4[index % 16];
+	__u64 now;
+
+	if (own->left) {
+		own->left -= 1;
+		return own->due;
+	}
+	now = bpf_ktime_get_ns();
+	own->due = own->due && flow.gap ? own->due + flow.gap : now;
+	for (int i = 0; i < XDPGEN_SPINS && now < own->due; i++)
+		now = bpf_ktime_get_ns();
+	if (now < own->due) /* too slow a pace to spin for: it goes now, and is not early */
+		own->due = now;
+	own->left = flow.batch - 1;
+	return own->due;
+}
+
+static __always_inline int send4(struct xdp_md *ctx, struct xdpgen_state *own, const bool stamped)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 index = own->cursor4, number = flow.v4.first + index / XDPGEN_LINE4, source;
+	const struct xdpgen_line *line = bpf_map_lookup_elem(&sources, &number);
 	__u64 *words = data;
 
-	words[0] = flow.frame[0];
-	words[1] = flow.frame[1];
-	words[2] = flow.frame[2];
-	words[3] = flow.frame[3];
-	words[4] = flow.frame[4];
-	words[5] = flow.frame[5];
-	words[6] = flow.frame[6];
-	*(__u16 *)(data + XDPGEN4_CHECKSUM) = fold(flow.sum + (source & 0xffff) + (source >> 16));
+	if (!line || data + (stamped ? XDPGEN4_STAMP + XDPGEN_STAMP_BYTES : XDPGEN4_BYTES) > end)
+		return XDP_ABORTED;
+	source = line->v4[index % XDPGEN_LINE4];
+	own->cursor4 = index + 1 < flow.v4.sources ? index + 1 : 0;
+	own->offered += 1;
+	words[0] = flow.v4.frame[0];
+	words[1] = flow.v4.frame[1];
+	words[2] = flow.v4.frame[2];
+	words[3] = flow.v4.frame[3];
+	words[4] = flow.v4.frame[4];
+	words[5] = flow.v4.frame[5];
+	words[6] = flow.v4.frame[6];
+	*(__u16 *)(data + XDPGEN4_CHECKSUM) =
+		fold(flow.v4.sum + (source & 0xffff) + (source >> 16));
 	*(__u32 *)(data + XDPGEN4_SOURCE) = source;
-	*(__be32 *)(data + XDPGEN4_ID) = id;
+	*(__be32 *)(data + XDPGEN4_ID) = bpf_htonl(own->id++);
+	if (stamped)
+		*(__u64 *)(data + XDPGEN4_STAMP) = wait_until_due(own);
 	return bpf_redirect(flow.ifindex, 0);
 }
 
-static __always_inline int write6(void *data, const struct xdpgen_line *line, __u32 index, __u32 id)
+static __always_inline int send6(struct xdp_md *ctx, struct xdpgen_state *own, const bool stamped)
 {
-	__u64 high = line->v6[index % 4][0], low = line->v6[index % 4][1];
-	__u64 *words = data;
-	__u16 sum;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 index = own->cursor6, number = flow.v6.first + index / XDPGEN_LINE6, id, sum;
+	const struct xdpgen_line *line = bpf_map_lookup_elem(&sources, &number);
+	__u64 *words = data, high, low, stamp;
+	__u16 folded;
 
-	sum = fold(flow.sum + sum_words(high) + sum_words(low) + (id & 0xffff) + (id >> 16));
-	words[0] = flow.frame[0];
-	words[1] = flow.frame[1];
-	words[2] = flow.frame[2];
-	words[4] = flow.frame[4];
-	words[5] = flow.frame[5];
-	words[6] = flow.frame[6];
-	words[7] = flow.frame[7];
-	words[8] = flow.frame[8];
+	if (!line || data + XDPGEN6_BYTES + (stamped ? XDPGEN_STAMP_BYTES : 0) > end)
+		return XDP_ABORTED;
+	high = line->v6[index % XDPGEN_LINE6][0];
+	low = line->v6[index % XDPGEN_LINE6][1];
+	own->cursor6 = index + 1 < flow.v6.sources ? index + 1 : 0;
+	own->offered += 1;
+	id = bpf_htonl(own->id++);
+	sum = flow.v6.sum + sum_words(high) + sum_words(low) + (id & 0xffff) + (id >> 16);
+	if (stamped) {
+		stamp = wait_until_due(own);
+		*(__u64 *)(data + XDPGEN6_STAMP) = stamp;
+		sum += sum_words(stamp);
+	}
+	folded = fold(sum);
+	words[0] = flow.v6.frame[0];
+	words[1] = flow.v6.frame[1];
+	words[2] = flow.v6.frame[2];
+	words[4] = flow.v6.frame[4];
+	words[5] = flow.v6.frame[5];
+	words[6] = flow.v6.frame[6];
+	words[7] = flow.v6.frame[7];
+	words[8] = flow.v6.frame[8];
 	*(__u64 *)(data + XDPGEN6_SOURCE) = high;
 	*(__u64 *)(data + XDPGEN6_SOURCE + 8) = low;
 	/* Zero would say "no checksum", which IPv6 forbids. */
-	*(__u16 *)(data + XDPGEN6_CHECKSUM) = sum ? sum : 0xffff;
+	*(__u16 *)(data + XDPGEN6_CHECKSUM) = folded ? folded : 0xffff;
 	*(__be32 *)(data + XDPGEN6_ID) = id;
 	return bpf_redirect(flow.ifindex, 0);
+}
+
+static __always_inline int send_mixed(struct xdp_md *ctx, struct xdpgen_state *own,
+				      const bool stamped)
+{
+	own->turn += 1;
+	if (own->turn < flow.every || !flow.every)
+		return send4(ctx, own, stamped);
+	own->turn = 0;
+	return send6(ctx, own, stamped);
+}
+
+static __always_inline struct xdpgen_state *find_state(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&state, &zero);
 }
 
 SEC("xdp")
 int xdpgen(struct xdp_md *ctx)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u32 zero = 0, index, number, id;
-	const struct xdpgen_line *line;
-	struct xdpgen_state *own;
+	struct xdpgen_state *own = find_state();
 
-	own = bpf_map_lookup_elem(&state, &zero);
 	if (!own)
 		return XDP_ABORTED;
-	index = own->cursor;
-	number = flow.family == 4 ? index / 16 : index / 4;
-	line = bpf_map_lookup_elem(&sources, &number);
-	if (!line || data + XDPGEN4_BYTES > end)
-		return XDP_ABORTED;
-	own->cursor = index + 1 < flow.sources ? index + 1 : 0;
-	own->offered += 1;
-	id = bpf_htonl(own->id++);
-	if (flow.family == 4)
-		return write4(data, line, index, id);
-	if (data + XDPGEN6_BYTES > end)
-		return XDP_ABORTED;
-	return write6(data, line, index, id);
+	return flow.every ? send6(ctx, own, false) : send4(ctx, own, false);
+}
+
+SEC("xdp")
+int xdpgen_mixed(struct xdp_md *ctx)
+{
+	struct xdpgen_state *own = find_state();
+
+	return own ? send_mixed(ctx, own, false) : XDP_ABORTED;
+}
+
+SEC("xdp")
+int xdpgen_stamped(struct xdp_md *ctx)
+{
+	struct xdpgen_state *own = find_state();
+
+	return own ? send_mixed(ctx, own, true) : XDP_ABORTED;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * The receiver of the harness: counts what arrives of the generator's packets, by kind and family,
- * marks which probes came, and drops them so that the server's stack costs nothing.
+ * marks which probes came, sorts what stamped ones took into buckets, and drops them so that the
+ * server's stack costs nothing.
  * Everything else (neighbour discovery, TCP of other tests) passes.
  */
 #include <linux/bpf.h>
@@ -41,6 +42,20 @@ struct {
 	__type(value, __u64);
 } seen SEC(".maps");
 
+/* How long stamped packets took, by bucket: see enum benchmark_limit. Written by the program, read by
+ * the harness; never reset.
+ */
+struct sink_latency {
+	__u64 packets[BENCHMARK_BUCKETS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sink_latency);
+} latency SEC(".maps");
+
 static __always_inline void count(__u32 index, __u64 bytes)
 {
 	struct sink_count *entry = bpf_map_lookup_elem(&counts, &index);
@@ -57,6 +72,42 @@ static __always_inline void mark(__u32 id)
 
 	if (arrivals)
 		*arrivals += 1;
+}
+
+/* The highest set bit of value, which is not zero. */
+static __always_inline __u32 highest_bit(__u64 value)
+{
+	__u32 bit = 0;
+
+	for (__u32 step = 32; step; step /= 2) {
+		if (value >> (bit + step))
+			bit += step;
+	}
+	return bit;
+}
+
+static __always_inline __u32 bucket_of(__u64 nanoseconds)
+{
+	__u32 octave;
+
+	if (nanoseconds >> BENCHMARK_STEP_BITS == 0)
+		return nanoseconds;
+	if (nanoseconds >> BENCHMARK_OCTAVES)
+		return BENCHMARK_BUCKETS - 1;
+	octave = highest_bit(nanoseconds) - BENCHMARK_STEP_BITS;
+	return (octave << BENCHMARK_STEP_BITS) + (nanoseconds >> octave);
+}
+
+static __always_inline void measure(const struct benchmark_payload *payload)
+{
+	__u64 due = (__u64)payload->due[1] << 32 | payload->due[0], now = bpf_ktime_get_ns();
+	struct sink_latency *own;
+	__u32 zero = 0, bucket;
+
+	own = bpf_map_lookup_elem(&latency, &zero);
+	bucket = now > due ? bucket_of(now - due) : 0;
+	if (own && bucket < BENCHMARK_BUCKETS)
+		own->packets[bucket] += 1;
 }
 
 /* The generator's payload in this packet and the first counter of its family, or NULL. */
@@ -91,9 +142,15 @@ static __always_inline const struct benchmark_payload *find_payload(const struct
 		return NULL;
 	}
 	payload = l4 + sizeof(struct udphdr);
-	if (protocol != IPPROTO_UDP || (const void *)(payload + 1) > end)
+	if (protocol != IPPROTO_UDP || (const void *)payload->due > end)
 		return NULL;
-	return payload->magic == bpf_htonl(BENCHMARK_MAGIC) ? payload : NULL;
+	if (payload->magic == bpf_htonl(BENCHMARK_MAGIC))
+		return payload;
+	if (payload->magic != bpf_htonl(BENCHMARK_MAGIC_STAMPED) ||
+	    (const void *)(payload + 1) > end)
+		return NULL;
+	measure(payload);
+	return payload;
 }
 
 SEC("xdp")

@@ -41,6 +41,7 @@ class DataPlane:
         self._pins = pins.Pins(self._root)
         self._records = attachment.Records(run_directory / "interfaces.json")
         self._lock = threading.RLock()
+        self._reading = threading.Lock()  # no map is closed while another thread reads it
         self._programs: dict[Verdict, int] = {}
         self._status: dict[str, InterfaceStatus] = {}
         found = MapSet.adopt(self._object, self._pins, policy)
@@ -76,18 +77,19 @@ class DataPlane:
         those in force. If anything fails, the old maps are in force as before. A packet sees the old maps or
         the new ones, complete both.
         """
-        with self._lock:
-            before = self._maps
-            larger = MapSet.create(self._object, self._pins, self._policy.engine, capacity, keep=before)
-            self._growing = threading.get_ident(), larger
-            try:
-                fill()
-                self._growing = None
+        before = self._maps
+        larger = MapSet.create(self._object, self._pins, self._policy.engine, capacity, keep=before)
+        self._growing = threading.get_ident(), larger
+        try:
+            fill()
+            self._growing = None
+            with self._lock:
                 self._switch(larger)
-            except BaseException:
-                self._growing = None
-                larger.discard()
-                raise
+        except BaseException:
+            self._growing = None
+            larger.discard()
+            raise
+        with self._reading:
             before.discard()
 
     def _switch(self, maps: MapSet) -> None:
@@ -281,13 +283,16 @@ class DataPlane:
     def lookup(self, address: str) -> tuple[int, int] | None:
         """(class id, length) of the longest match in the kernel's maps."""
         parsed = ip_address(address)
-        return self._lists.lookup(parsed.version, parsed.packed)
+        with self._reading:
+            return self._lists.lookup(parsed.version, parsed.packed)
 
     def class_counters(self) -> dict[int, Counter]:
         """Packets by class id."""
-        return self._lists.class_counters()
+        with self._reading:
+            return self._lists.class_counters()
 
     def reason_counters(self) -> dict[Reason, Counter]:
         """Packets by reason; the sum is every packet seen."""
-        sums = self._maps.by_name["reason_counters"].per_cpu_sums(2)
+        with self._reading:
+            sums = self._maps.by_name["reason_counters"].per_cpu_sums(2)
         return {reason: Counter(int(sums[reason, 0]), int(sums[reason, 1])) for reason in Reason}

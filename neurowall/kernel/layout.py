@@ -34,8 +34,9 @@ class LayoutError(KernelError):
 class Constant:
     """enum nw_constant. Not an enum here: its values repeat, and equal members would be one."""
 
-    ABI = 2
+    ABI = 3
     LINE_SLOTS = 7
+    LINE6_SLOTS = 3
     FAILSAFE_PREFIXES = 4
     VLAN_DEPTH = 2
     EXTENSION_DEPTH = 8
@@ -48,6 +49,8 @@ class Constant:
     FILTER6_PREFIXES = 1 << 15
     FILTER6_WORDS = 1 << 16
     FILTER6_SHIFT = 43
+    LENGTHS6_ELEMENTS = 1 << 15
+    LENGTHS6_SHIFT = 49
     NETS_WORDS = 1 << 22
     NET_CLASS = 0x7FFF
     NET_LONGER = 0x8000
@@ -87,6 +90,8 @@ class Config(_Mirror):
     line_mask: int
     long_shift: int
     long_mask: int
+    line6_shift: int
+    line6_mask: int
     unparsed_verdict: int
     failsafe: int
     dry_run: int
@@ -100,6 +105,8 @@ class Config(_Mirror):
         ("line_mask", c.c_uint32),
         ("long_shift", c.c_uint32),
         ("long_mask", c.c_uint32),
+        ("line6_shift", c.c_uint32),
+        ("line6_mask", c.c_uint32),
         ("unparsed_verdict", c.c_uint32),
         ("failsafe", c.c_uint32),
         ("dry_run", c.c_uint32),
@@ -114,6 +121,29 @@ class Line(_Mirror):
     slots: c.Array[c.c_uint64]
     metadata: int
     _fields_ = (("slots", c.c_uint64 * Constant.LINE_SLOTS), ("metadata", c.c_uint64))
+
+
+class Line6(_Mirror):
+    """One line of the table of IPv6 entries. A tag is length << 16 | class, addresses are in two halves."""
+
+    C_NAME = "nw_line6"
+    address: c.Array[c.Array[c.c_uint64]]
+    tags: c.Array[c.c_uint32]
+    metadata: int
+    _fields_ = (
+        ("address", c.c_uint64 * 2 * Constant.LINE6_SLOTS),
+        ("tags", c.c_uint32 * Constant.LINE6_SLOTS),
+        ("metadata", c.c_uint32),
+    )
+
+
+class Lengths6(_Mirror):
+    """Which lengths IPv6 prefixes have in the /32s of one hash; the longest is the lowest bit."""
+
+    C_NAME = "nw_lengths6"
+    upper: int
+    lower: int
+    _fields_ = (("upper", c.c_uint64), ("lower", c.c_uint64))
 
 
 class Prefix4(_Mirror):
@@ -233,7 +263,8 @@ class Failsafe(_Mirror):
 
 
 STRUCTS: tuple[type[_Mirror], ...] = (
-    Config, Line, Prefix4, Prefix6, Host6, Class, Expiry, Counter, Population, FailsafeKey, Failsafe,
+    Config, Line, Line6, Lengths6, Prefix4, Prefix6, Host6, Class, Expiry, Counter, Population, FailsafeKey,
+    Failsafe,
 )  # fmt: skip
 
 ENUMS: Mapping[str, Mapping[str, int]] = {
@@ -264,6 +295,9 @@ MAPS: Mapping[str, MapLayout] = {
     "bitmap": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "hosts4": MapLayout(_HASH, "__be32", "__u32"),
     "filter6": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
+    "lines6": MapLayout(_ARRAY, "__u32", "struct nw_line6", _MMAPABLE),
+    "lengths6": MapLayout(_ARRAY, "__u32", "struct nw_lengths6", _MMAPABLE),
+    "spilled6": MapLayout(_HASH, "struct nw_prefix6", "__u32"),
     "nets4": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "long4": MapLayout(_ARRAY, "__u32", "struct nw_line", _MMAPABLE),
     "registry4": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),

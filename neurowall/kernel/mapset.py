@@ -10,14 +10,20 @@ import os
 from pathlib import Path
 from typing import Self
 
-from neurowall.kernel import filters, layout, libbpf, pins, timed
+from neurowall.kernel import buckets6, filters, layout, libbpf, pins, timed
 from neurowall.kernel.buckets import Seeds, lines_for
 from neurowall.kernel.lists import ListMaps
 from neurowall.kernel.maps import Map
 from neurowall.model.errors import KernelError
 from neurowall.model.policy import Capacity, EngineName, Policy
 
-_BUCKETS_ONLY = ("lines", "filter4", "bitmap", "nets4", "long4", "registry4", "filter6")
+_ONLY = {  # maps that the other engine does not have
+    "buckets": (
+        *("lines", "filter4", "bitmap", "nets4", "long4", "registry4"),
+        *("lines6", "filter6", "lengths6", "spilled6"),
+    ),
+    "classic": ("hosts6", "prefixes6", "population"),
+}
 _CONFIG = "config"  # the pinned .rodata: what the programs on these maps are loaded with
 _FIELDS = ("hosts4", "prefixes4", "hosts6", "prefixes6", "classes")
 _KEPT = ("reason_counters", "failsafe")  # say nothing of lists: a larger set goes on with them
@@ -34,6 +40,8 @@ def sizes_of(engine: EngineName, capacity: Capacity) -> dict[str, int]:
         sizes["long4"] = lines_for(capacity.prefixes4)
         sizes["registry4"] = capacity.prefixes4
         sizes["hosts4"] = max(1024, capacity.hosts4 // 16)  # only what finds no slot
+        sizes["lines6"] = buckets6.lines_for(capacity.hosts6 + capacity.prefixes6)
+        sizes["spilled6"] = max(1024, (capacity.hosts6 + capacity.prefixes6) // 16)
     return sizes
 
 
@@ -135,12 +143,12 @@ def _values(capacity: Capacity) -> list[int]:
 
 
 def _capacity_of(tag: str) -> Capacity:
-    return Capacity(**dict(zip(_FIELDS, map(int, tag.split("-")[1:]), strict=True)))
+    return Capacity.model_validate(dict(zip(_FIELDS, map(int, tag.split("-")[1:]), strict=True)))
 
 
 def _first_config(engine: EngineName, capacity: Capacity) -> layout.Config:
     seeds, sizes = Seeds.random(), sizes_of(engine, capacity)
-    lines, long_lines = (sizes.get(name, 1) for name in ("lines", "long4"))
+    lines, long_lines, lines6 = (sizes.get(name, 1) for name in ("lines", "long4", "lines6"))
     config = layout.Config(
         abi=layout.Constant.ABI,
         engine=layout.Engine[engine.upper()],
@@ -148,6 +156,8 @@ def _first_config(engine: EngineName, capacity: Capacity) -> layout.Config:
         line_mask=lines - 1,
         long_shift=64 - long_lines.bit_length() + 1,
         long_mask=long_lines - 1,
+        line6_shift=64 - lines6.bit_length() + 1,
+        line6_mask=lines6 - 1,
     )
     config.hash_multiplier[:] = list(seeds.multiplier)
     config.hash_addend[:] = list(seeds.addend)
@@ -170,10 +180,10 @@ def _load(
     with libbpf.Object(source) as loading:
         loading.set_constants(bytes(config))
         names = [name for name in loading.map_names() if not name.startswith(".")]
-        if engine == "classic":
-            for name in _BUCKETS_ONLY:
-                loading.skip_map(name)
-            names = [name for name in names if name not in _BUCKETS_ONLY]
+        absent = _ONLY["classic" if engine == "buckets" else "buckets"]
+        for name in absent:
+            loading.skip_map(name)
+        names = [name for name in names if name not in absent]
         for name in names:
             if name in by_name:
                 loading.reuse_map(name, by_name[name].fd)

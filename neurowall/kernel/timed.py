@@ -7,29 +7,20 @@ next start of the daemon on, which writes all of them again.
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurowall.kernel.libbpf import LibbpfError
+from neurowall.kernel import elements
+from neurowall.kernel.elements import HOST, PREFIX, Array
 from neurowall.kernel.maps import Map
 from neurowall.model.address import BITS
-from neurowall.model.entries import DTYPE, V6, Entries
-from neurowall.model.errors import KernelError, MapFull
+from neurowall.model.entries import DTYPE, Entries
 from neurowall.model.image import Expiries
 
 CAPACITY = 1 << 16  # entries of each of the four maps
 NAMES = ("timed_hosts4", "timed_prefixes4", "timed_hosts6", "timed_prefixes6")
-_FULL = {7, 28}  # E2BIG of a hash map, ENOSPC of an LPM trie
 _EXPIRY = np.dtype([("allow_until", "<u8"), ("block_until", "<u8")])
-_HOST: dict[int, "np.dtype[Any]"] = {4: np.dtype(">u4"), 6: V6}
-_PREFIX = {
-    4: np.dtype([("length", "<u4"), ("address", ">u4")]),
-    6: np.dtype([("length", "<u4"), ("address", V6)]),
-}
-
-Array = NDArray[Any]
 
 
 class TimedMaps:
@@ -43,44 +34,32 @@ class TimedMaps:
         values = np.zeros(len(expiries.address), _EXPIRY)
         for name in ("allow_until", "block_until"):
             values[name] = _to_monotonic(getattr(expiries, name))
-        for name, rows, keys in self._parts(expiries.family, expiries.address, expiries.length):
-            try:
-                self._maps[name].update_many(keys, values[rows])
-            except LibbpfError as error:
-                if error.errno in _FULL:
-                    raise MapFull(name, self._maps[name].max_entries) from error
-                raise KernelError(
-                    f"write {len(keys):,} elements to the kernel map {name}: {error}"
-                ) from error
+        for name, rows, keys in _parts(expiries.family, expiries.address, expiries.length):
+            elements.update(self._maps[name], name, keys, values[rows])
 
     def delete(self, entries: Entries) -> None:
         """Take expiries out; those that are not there are passed over."""
-        for name, _, keys in self._parts(entries.family, entries.address, entries.length):
-            try:
-                self._maps[name].delete_many(keys)
-            except LibbpfError as error:
-                raise KernelError(
-                    f"delete {len(keys):,} elements of the kernel map {name}: {error}"
-                ) from error
+        for name, _, keys in _parts(entries.family, entries.address, entries.length):
+            elements.delete(self._maps[name], name, keys)
 
     def read(self, family: int) -> Expiries:
         """Everything that the maps of a family hold."""
-        hosts, host_values = self._maps[f"timed_hosts{family}"].items(_HOST[family], _EXPIRY)
-        prefixes, prefix_values = self._maps[f"timed_prefixes{family}"].items(_PREFIX[family], _EXPIRY)
+        hosts, host_values = self._maps[f"timed_hosts{family}"].items(HOST[family], _EXPIRY)
+        prefixes, prefix_values = self._maps[f"timed_prefixes{family}"].items(PREFIX[family], _EXPIRY)
         values = np.concatenate([host_values, prefix_values])
         length = np.concatenate([np.full(len(hosts), BITS[family], np.uint8), prefixes["length"]])
         address = np.concatenate([hosts.astype(DTYPE[family]), prefixes["address"].astype(DTYPE[family])])
         allow, block = (_to_unix(values[name]) for name in ("allow_until", "block_until"))
         return Expiries.make(family, address, length.astype(np.uint8), allow, block)
 
-    def _parts(self, family: int, address: Array, length: Array) -> list[tuple[str, Array, Array]]:
-        """(map, rows, keys) of the hosts and of the prefixes, if there are any."""
-        is_host = length == BITS[family]
-        keys = np.zeros(np.count_nonzero(~is_host), _PREFIX[family])
-        keys["length"], keys["address"] = length[~is_host], address[~is_host]
-        hosts = (f"timed_hosts{family}", is_host, address[is_host].astype(_HOST[family]))
-        prefixes = (f"timed_prefixes{family}", ~is_host, keys)
-        return [part for part in (hosts, prefixes) if len(part[2])]
+
+def _parts(family: int, address: Array, length: Array) -> list[tuple[str, Array, Array]]:
+    """(map, rows, keys) of the hosts and of the prefixes, if there are any."""
+    is_host = length == BITS[family]
+    hosts = elements.host_keys(family, address[is_host])
+    prefixes = elements.prefix_keys(family, address[~is_host], length[~is_host])
+    parts = [(f"timed_hosts{family}", is_host, hosts), (f"timed_prefixes{family}", ~is_host, prefixes)]
+    return [part for part in parts if len(part[2])]
 
 
 def _offset() -> float:

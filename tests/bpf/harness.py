@@ -16,16 +16,21 @@ from typing import NamedTuple, SupportsBytes
 from neurowall.kernel import layout, libbpf, objects
 from neurowall.model.reasons import Reason, Verdict
 from tests.bpf.tables import ADDENDS, FILTER4_BITS, MULTIPLIERS, BucketTable, Tables4
+from tests.bpf.tables6 import Tables6
 
 PASS, DROP = "pass", "drop"
 Frame = SupportsBytes | bytearray  # bytes, or a packet of scapy
 LOOPBACK = 1  # what PROG_RUN gives as ingress_ifindex unless told otherwise
 CLASSES = 64
 CAPACITY = 256
+_CLASS_VERDICTS = {PASS: 0, DROP: 1, "none": 2}
+_TIMED = {"": 0, "allow": 1, "block": 2}
 _ACTIONS = {libbpf.XDP_DROP: DROP, libbpf.XDP_PASS: PASS}
 _KEY_SIZES = {"hosts4": 4, "prefixes4": 8, "hosts6": 16, "prefixes6": 20}
-_FILTERS = ("filter4", "bitmap", "filter6")
-_BUCKETS_ONLY = ("lines", "nets4", "long4", "registry4", *_FILTERS)
+_BUCKETS_ONLY = (
+    *("lines", "filter4", "bitmap", "nets4", "long4", "registry4"),
+    *("lines6", "filter6", "lengths6", "spilled6"),
+)
 _REASONS = len(Reason)
 
 
@@ -70,6 +75,8 @@ class Firewall:
             line_mask=lines - 1,
             long_shift=64 - lines.bit_length() + 1,
             long_mask=lines - 1,
+            line6_shift=64 - lines.bit_length() + 1,
+            line6_mask=lines - 1,
             unparsed_verdict=Verdict[unparsed.upper()],
             failsafe=failsafe,
             dry_run=dry_run,
@@ -81,19 +88,23 @@ class Firewall:
         self._counters = self._object.map_fd("reason_counters")
         self._before = self.reason_counters()
         self.tables: Tables4 | None = None
+        self.tables6: Tables6 | None = None
         if engine == "buckets":
             hosts, longer = (BucketTable(self._fd(name), lines) for name in ("lines", "long4"))
-            filter4, bitmap, filter6, nets4 = (self._fd(name) for name in (*_FILTERS, "nets4"))
-            self.tables = Tables4(hosts, longer, filter4, bitmap, filter6, nets4)
+            filter4, bitmap, nets4 = (self._fd(name) for name in ("filter4", "bitmap", "nets4"))
+            self.tables = Tables4(hosts, longer, filter4, bitmap, nets4)
+            self.tables6 = Tables6(self._fd("lines6"), lines, self._fd("filter6"), self._fd("lengths6"))
 
     def _load(self, config: layout.Config, *, failsafe: bool) -> None:
         self._object.set_constants(bytes(config))
         for name in _KEY_SIZES:
             self._object.set_max_entries(name, CAPACITY)
+            self._object.set_max_entries(f"timed_{name}", CAPACITY)
         for name in ("classes", "class_counters"):
             self._object.set_max_entries(name, CLASSES)
-        for name in ("lines", "long4"):
+        for name in ("lines", "long4", "lines6"):
             self._object.set_max_entries(name, self.lines)
+        self._object.set_max_entries("spilled6", CAPACITY)
         self._object.set_max_entries("filter4", max(1, self.lines * FILTER4_BITS // 64))
         skipped = () if self.engine == "buckets" else _BUCKETS_ONLY
         for name in (*skipped, *(() if failsafe else ("failsafe",))):
@@ -102,8 +113,9 @@ class Firewall:
 
     def close(self) -> None:
         """Take the program and its maps out of the kernel."""
-        if self.tables:
+        if self.tables and self.tables6:
             self.tables.close()
+            self.tables6.close()
         self._object.close()
 
     # -- frames
@@ -159,11 +171,19 @@ class Firewall:
     def _fd(self, name: str) -> int:
         return self._object.map_fd(name)
 
-    def put_class(self, class_id: int, verdict: str) -> None:
-        """Say what a class means."""
-        libbpf.map_update(
-            self._fd("classes"), struct.pack("=I", class_id), struct.pack("=II", verdict == DROP, 1)
-        )
+    def put_class(self, class_id: int, verdict: str, timed: str = "", rest: int = 0) -> None:
+        """Say what a class means; *timed* is "allow" or "block" if it ends, *rest* the one after it."""
+        numbers = (_CLASS_VERDICTS[verdict], 1, _TIMED[timed], rest)
+        libbpf.map_update(self._fd("classes"), struct.pack("=I", class_id), struct.pack("=4I", *numbers))
+
+    def put_expiry(self, entry: str, *, allow_until: int = 0, block_until: int = 0) -> None:
+        """Say until when the timed classes of an entry hold: nanoseconds of CLOCK_MONOTONIC."""
+        network = ip_network(entry)
+        key, kind = network.network_address.packed, "hosts"
+        if network.prefixlen != network.max_prefixlen:
+            key, kind = struct.pack("=I", network.prefixlen) + key, "prefixes"
+        value = struct.pack("=QQ", allow_until, block_until)
+        libbpf.map_update(self._fd(f"timed_{kind}{network.version}"), key, value)
 
     def put(self, entry: str, class_id: int) -> None:
         """List an address or prefix of either family, where the engine looks for it."""
@@ -172,8 +192,10 @@ class Firewall:
         if isinstance(network, IPv4Network) and self.tables:
             self._put_in_tables(self.tables, network, class_id)
             return
-        if isinstance(network, IPv6Network) and self.tables:
-            self.tables.mark6(network)
+        if isinstance(network, IPv6Network) and self.tables6:
+            if not self.tables6.insert(network, class_id):
+                self.put_spilled6(network, class_id)
+            return
         if is_host:
             self.put_in_map(f"hosts{network.version}", network.network_address.packed, class_id)
         else:
@@ -202,15 +224,24 @@ class Firewall:
         key = struct.pack("=I", network.prefixlen) + network.network_address.packed
         self.put_in_map(f"prefixes{network.version}", key, network.prefixlen << 16 | class_id)
 
+    def put_spilled6(self, network: IPv6Network, class_id: int) -> None:
+        """Put an entry where those are that found both lines full."""
+        key = struct.pack("=I", network.prefixlen) + network.network_address.packed
+        libbpf.map_update(self._fd("spilled6"), key, struct.pack("=I", class_id))
+
     def clear_lists(self) -> None:
         """Take every entry out."""
-        for name, size in _KEY_SIZES.items():
-            for key in _keys(self._fd(name), size):
-                libbpf.map_delete(self._fd(name), key)
+        for kind, size in _KEY_SIZES.items():
+            for name in (kind, f"timed_{kind}"):
+                for key in _keys(self._fd(name), size):
+                    libbpf.map_delete(self._fd(name), key)
         self._population = dict.fromkeys(_KEY_SIZES, 0)
         libbpf.map_update(self._fd("population"), bytes(4), bytes(16))
-        if self.tables:
+        for key in _keys(self._fd("spilled6"), 20) if self.tables6 else ():
+            libbpf.map_delete(self._fd("spilled6"), key)
+        if self.tables and self.tables6:
             self.tables.clear()
+            self.tables6.clear()
 
     # -- failsafe
 
@@ -242,7 +273,9 @@ class Firewall:
 
     def dump(self) -> dict[str, object]:
         """Every element of every map, or its bytes where it is mapped, to prove that nothing changed."""
-        found: dict[str, object] = dict(self.tables.contents()) if self.tables else {}
+        found: dict[str, object] = {}
+        if self.tables and self.tables6:
+            found = {**self.tables.contents(), **self.tables6.contents()}
         for name in layout.MAPS.keys() - found.keys():
             if (fd := self._fd(name)) < 0:
                 continue

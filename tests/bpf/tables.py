@@ -3,7 +3,7 @@
 
 import mmap
 import struct
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from neurowall.kernel import libbpf
@@ -12,7 +12,6 @@ SLOTS = 7
 OVERFLOW, SPILL = 1, 2
 BITMAP_BYTES = 8 << 16  # a bit for each /22
 FILTER4_BITS = 16  # for each line of the host table
-HOSTS6, PREFIXES6, FILTER6_BYTES = 0, 8 << 15, 8 << 16  # planes of the IPv6 filter by their first byte
 LONGER, NETS_BYTES = 0x8000, 8 << 22
 # Any odd multipliers do; the tests of overflow look up where addresses land and do not rely on these.
 MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
@@ -87,12 +86,10 @@ class Tables4:
         longer: BucketTable,
         filter4_fd: int,
         bitmap_fd: int,
-        filter6_fd: int,
         nets_fd: int,
     ) -> None:
         self.hosts, self.longer = hosts, longer
         self._filter4 = mmap.mmap(filter4_fd, hosts.lines * FILTER4_BITS // 8, mmap.MAP_SHARED)
-        self._filter6 = mmap.mmap(filter6_fd, FILTER6_BYTES, mmap.MAP_SHARED)
         self._bitmap = mmap.mmap(bitmap_fd, BITMAP_BYTES, mmap.MAP_SHARED)
         self._nets = mmap.mmap(nets_fd, NETS_BYTES, mmap.MAP_SHARED)
         self._painted: dict[IPv4Network, int] = {}
@@ -102,14 +99,12 @@ class Tables4:
         """Unmap."""
         self._filter4.close()
         self._bitmap.close()
-        self._filter6.close()
         self._nets.close()
 
     def clear(self) -> None:
         """Make everything empty."""
         self._bitmap[:] = bytes(BITMAP_BYTES)
         self._filter4[:] = bytes(len(self._filter4))
-        self._filter6[:] = bytes(FILTER6_BYTES)
         for network in self._painted:
             first, last = _nets_of(network)
             self._nets[2 * first : 2 * last + 2] = bytes(2 * (last - first + 1))
@@ -122,8 +117,7 @@ class Tables4:
 
     def contents(self) -> dict[str, bytes]:
         """The bytes of what is mapped."""
-        filters = {"filter4": self._filter4[:], "bitmap": self._bitmap[:], "filter6": self._filter6[:]}
-        return filters | {"nets4": self._nets[:]}
+        return {"filter4": self._filter4[:], "bitmap": self._bitmap[:], "nets4": self._nets[:]}
 
     def mark_host(self, number: int) -> None:
         """Set the bit of an address in the filter before the hosts."""
@@ -138,24 +132,6 @@ class Tables4:
         bits = ((1 << last - first + 1) - 1) << first % 8
         held = int.from_bytes(self._bitmap[at : at + size], "little")
         self._bitmap[at : at + size] = (held | bits).to_bytes(size, "little")
-
-    def mark6(self, network: IPv6Network) -> None:
-        """Set the bit of a host, of a prefix's /48, or of each /32 that a shorter prefix touches."""
-        first, last = int(network[0]), int(network[-1])
-        if network.prefixlen == 128:
-            low = first % (1 << 64)
-            self._mark_hashed(HOSTS6, MULTIPLIERS[0] * (first >> 64) + MULTIPLIERS[1] * low)
-        elif network.prefixlen >= 48:
-            self._mark_hashed(PREFIXES6, MULTIPLIERS[0] * (first >> 80))
-        elif network.prefixlen <= 11:
-            self._filter6[PREFIXES6:] = b"\xff" * (FILTER6_BYTES - PREFIXES6)
-        else:
-            for net in range(first >> 96, (last >> 96) + 1):
-                self._mark_hashed(PREFIXES6, MULTIPLIERS[1] * net)
-
-    def _mark_hashed(self, plane: int, product: int) -> None:
-        number = (product + ADDENDS[0]) % (1 << 64) >> 43
-        self._filter6[plane + number // 8] |= 1 << number % 8
 
     def set_net(self, net: int, value: int) -> None:
         """Write the 16 bits of a /24."""

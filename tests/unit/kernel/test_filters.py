@@ -69,39 +69,81 @@ def test_ipv4_prefixes(networks: list[IPv4Network]) -> None:
     assert all(bit(words, number) for number in touched)
 
 
+def hashed6(network: IPv6Network) -> int:
+    """The first hash of an entry, as lists6.h has it, in plain integers."""
+    high, low = divmod(int(network[0]), 1 << 64)
+    product = SEEDS.multiplier[0] * high + SEEDS.multiplier[1] * low
+    return hashed(product + SEEDS.addend[1] * network.prefixlen)
+
+
+def columns6(networks: list[IPv6Network]) -> tuple[np.ndarray, np.ndarray]:
+    """Addresses and lengths."""
+    packed = np.array([n.network_address.packed for n in networks], V6)
+    return packed, np.array([n.prefixlen for n in networks], np.uint8)
+
+
 @given(st.lists(NETWORKS6, max_size=12))
 @settings(deadline=None)
 def test_ipv6(networks: list[IPv6Network]) -> None:
-    """Each host, each prefix's /48, each /32 that a shorter one touches."""
+    """Each entry's own bit, hosts and prefixes in planes of their own."""
     words = np.zeros(filters.WORDS6, np.uint64)
     hosts = [n for n in networks if n.prefixlen == 128]
     prefixes = [n for n in networks if n.prefixlen < 128]
-    packed = [np.array([n.network_address.packed for n in part], V6) for part in (hosts, prefixes)]
-    lengths = np.array([n.prefixlen for n in prefixes], np.uint8)
-    filters.set_hosts6(words, packed[0], SEEDS)
-    filters.set_prefixes6(words, packed[1], lengths, SEEDS)
-    first, second = SEEDS.multiplier
-    wanted = set()
-    for network in hosts:
-        high, low = divmod(int(network[0]), 1 << 64)
-        wanted.add(hashed(first * high + second * low) >> 43)
-    plane = 64 * filters.PREFIXES6
-    for network in prefixes:
-        if network.prefixlen >= 48:
-            wanted.add(plane + (hashed(first * (int(network[0]) >> 80)) >> 43))
-        else:
-            nets = range(int(network[0]) >> 96, (int(network[-1]) >> 96) + 1)
-            wanted |= {plane + (hashed(second * net) >> 43) for net in nets}
+    filters.set_hosts6(words, columns6(hosts)[0], SEEDS)
+    filters.set_prefixes6(words, *columns6(prefixes), SEEDS)
+    wanted = {hashed6(network) >> 43 for network in hosts}
+    wanted |= {64 * filters.PREFIXES6 + (hashed6(network) >> 43) for network in prefixes}
     assert all(bit(words, number) for number in wanted)
     assert set_bits(words) == len(wanted)
 
 
-@pytest.mark.parametrize("length", [1, 8, 11])
-def test_a_very_short_ipv6_prefix_marks_everything(length: int) -> None:
-    """It covers at least as many /32s as there are bits."""
-    words = np.zeros(filters.WORDS6, np.uint64)
-    filters.set_prefixes6(words, np.array([bytes(16)], V6), np.array([length], np.uint8), SEEDS)
-    assert set_bits(words) == 1 << 21
+def lengths_at(pairs: np.ndarray, net: int) -> set[int]:
+    """The lengths noted for a /32, read as lists6.h says: bit b is 128 - b, or 64 - b in the lower half."""
+    element = hashed(SEEDS.multiplier[1] * net, 1) >> 49
+    upper, lower = (int(half) for half in pairs[element])
+    noted = {128 - b for b in range(1, 64) if upper >> b & 1} | {64 - b for b in range(64) if lower >> b & 1}
+    return noted | ({0} if upper & 1 else set())
+
+
+@given(st.lists(NETWORKS6, max_size=6), st.integers(0, (1 << 32) - 1))
+@settings(deadline=None)
+def test_lengths_of_ipv6_prefixes(networks: list[IPv6Network], elsewhere: int) -> None:
+    """Every /32 that a prefix touches knows its length; one of another hash knows nothing of it."""
+    prefixes = [n for n in networks if n.prefixlen < 128]
+    pairs = np.zeros((filters.LENGTHS6, 2), np.uint64)
+    filters.set_lengths6(pairs, *columns6(prefixes), SEEDS)
+    touched: dict[int, set[int]] = {}
+    for network in prefixes:
+        for net in range(int(network[0]) >> 96, (int(network[-1]) >> 96) + 1):
+            touched.setdefault(net, set()).add(network.prefixlen)
+    for net, lengths in touched.items():
+        assert lengths <= lengths_at(pairs, net)
+    by_element: dict[int, set[int]] = {}
+    for net, lengths in touched.items():
+        by_element.setdefault(hashed(SEEDS.multiplier[1] * net, 1) >> 49, set()).update(lengths)
+    element = hashed(SEEDS.multiplier[1] * elsewhere, 1) >> 49
+    assert lengths_at(pairs, elsewhere) == by_element.get(element, set())
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 16])
+def test_a_very_short_ipv6_prefix_is_noted_everywhere(length: int) -> None:
+    """It covers more /32s than there are elements."""
+    pairs = np.zeros((filters.LENGTHS6, 2), np.uint64)
+    filters.set_lengths6(pairs, np.array([bytes(16)], V6), np.array([length], np.uint8), SEEDS)
+    assert set_bits(pairs) == filters.LENGTHS6
+    assert lengths_at(pairs, 0x20010DB8) == {length}
+
+
+@pytest.mark.parametrize("count", [1, 100, 5000, 20_000])
+def test_many_bits_are_set_as_few_are(count: int) -> None:
+    """Whatever way they are found, and what was set stays."""
+    numbers = np.random.default_rng(count).integers(0, 1 << 16, count).astype(np.uint64)
+    words = np.zeros(2048, np.uint64)
+    words[1024] = 1
+    filters.set_bits(words, numbers, plane=1024)
+    wanted = {int(number) + 64 * 1024 for number in numbers} | {64 * 1024}
+    assert set_bits(words) == len(wanted)
+    assert all(bit(words, number) for number in wanted)
 
 
 def test_correct_stores_what_differs() -> None:
