@@ -140,7 +140,7 @@ class Table6:
         if len(self._spilled) + len(spill) > self._spill_capacity:
             taken = new[slot[new] >= 0]
             self._taken[line[taken], slot[taken]] = False
-            raise MapFull("entries6", len(self))
+            raise MapFull("hosts6", len(self))
         home = np.empty(len(keys), np.intp)
         home[new] = first
         self._lines["metadata"][home[left]] |= np.uint32(OVERFLOW)
