@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The intended state on disk: `state.json`, and the entries of each list in `lists/<sha256>.npz`.
 
+Those of a timed list have columns that say when they end, and rows of some that did.
+
 Entries are written before the state that names them, and removed only when no state names them any more. So
 after a crash at any moment the directory holds one whole state, the old or the new one. What is damaged is
 an error that says so, never an empty list.
@@ -12,16 +14,20 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from neurowall.data import statefile
-from neurowall.data.durable import sync_directory, write_durably
+from neurowall.data.durable import write_durably
 from neurowall.model.entries import DTYPE, FAMILIES, Array, Entries, EntrySet
 from neurowall.model.errors import StateError
 from neurowall.model.intent import Intent
+from neurowall.model.terms import TERM_COLUMNS, Terms, TermSet, columns_of
+
+Content = TypeVar("Content", EntrySet, TermSet)
 
 
 class StateStore:
@@ -83,38 +89,71 @@ class StateStore:
     def put_entries(self, entries: EntrySet) -> str:
         """Store the entries of a list; returns their content address."""
         digest = digest_of(entries)
-        path = self._path(digest)
         with contextlib.suppress(StateError):
             self.get_entries(digest, "")
             return digest
+        return self._put(digest, _columns_of(entries))
+
+    def get_entries(self, digest: str, name: str) -> EntrySet:
+        """The entries stored under *digest*; *name* is the list's, for the message."""
+        return self._get(digest, name, _entries, digest_of)
+
+    def put_terms(self, terms: TermSet) -> str:
+        """Store the terms of a timed list; returns their content address."""
+        columns = _columns_of(terms.entries)
+        for family in FAMILIES:
+            part = columns_of(terms.family(family))
+            columns |= {f"{name}{family}": column for name, column in part.items()}
+        return self._put(digest_of_terms(terms), columns)
+
+    def get_terms(self, digest: str, name: str) -> TermSet:
+        """The terms stored under *digest*; *name* is the list's, for the message."""
+        return self._get(digest, name, _terms, digest_of_terms)
+
+    def _put(self, digest: str, columns: Mapping[str, Array]) -> str:
+        path, packed = self._path(digest), io.BytesIO()
+        np.savez(packed, allow_pickle=False, **columns)
         try:
-            write_durably(path, _pack(entries))
+            write_durably(path, packed.getvalue())
         except OSError as error:
             raise StateError(f"{path}: cannot be written: {error.strerror}") from error
         return digest
 
-    def get_entries(self, digest: str, name: str) -> EntrySet:
-        """The entries stored under *digest*; *name* is the list's, for the message."""
+    def _get(
+        self,
+        digest: str,
+        name: str,
+        read: Callable[[Mapping[str, Array]], Content],
+        digest_of_content: Callable[[Content], str],
+    ) -> Content:
         path = self._path(digest)
         advice = f"it holds list '{name}': restore it from a backup, or {self._start_over}"
         try:
-            entries = _unpack(path)
+            with np.load(path, allow_pickle=False) as columns:
+                content = read(columns)
         except FileNotFoundError as error:
             raise StateError(f"{path} is missing; {advice}") from error
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise StateError(f"{path} is damaged ({error}); {advice}") from error
-        if digest_of(entries) != digest:
+        if digest_of_content(content) != digest:
             raise StateError(f"{path} is damaged (its content does not match its name); {advice}")
-        return entries
+        return content
 
     def collect(self, keep: Collection[str]) -> None:
-        """Remove stored entries whose address is not in *keep*; what cannot be removed now goes later."""
+        """Remove stored entries whose address is not in *keep*; what cannot be removed now goes later.
+
+        Not synced: what comes back after a crash goes with the next start.
+        """
         with contextlib.suppress(OSError):
-            gone = [path for path in self._lists.iterdir() if path.suffix != ".npz" or path.stem not in keep]
-            for path in gone:
-                path.unlink(missing_ok=True)
-            if gone:
-                sync_directory(self._lists)
+            for path in list(self._lists.iterdir()):
+                if path.suffix != ".npz" or path.stem not in keep:
+                    path.unlink(missing_ok=True)
+
+    def forget(self, gone: Collection[str]) -> None:
+        """Remove stored entries by their addresses, as collect does."""
+        with contextlib.suppress(OSError):
+            for digest in gone:
+                self._path(digest).unlink(missing_ok=True)
 
     @property
     def _start_over(self) -> str:
@@ -149,16 +188,22 @@ def digest_of(entries: EntrySet) -> str:
     return digest.hexdigest()
 
 
-def _pack(entries: EntrySet) -> bytes:
+def digest_of_terms(terms: TermSet) -> str:
+    """The content address of terms: SHA-256 over that of their entries and the other columns."""
+    digest = hashlib.sha256(b"neurowall-terms/1" + digest_of(terms.entries).encode())
+    for family in FAMILIES:
+        for column in columns_of(terms.family(family)).values():
+            digest.update(column.astype("<f8", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def _columns_of(entries: EntrySet) -> dict[str, Array]:
     v4, v6 = entries.v4, entries.v6
-    packed = io.BytesIO()
-    np.savez(packed, address4=v4.address, length4=v4.length, address6=v6.address, length6=v6.length)
-    return packed.getvalue()
+    return {"address4": v4.address, "length4": v4.length, "address6": v6.address, "length6": v6.length}
 
 
-def _unpack(path: Path) -> EntrySet:
-    with np.load(path, allow_pickle=False) as columns:
-        return EntrySet(_column(columns, 4), _column(columns, 6))
+def _entries(columns: Mapping[str, Array]) -> EntrySet:
+    return EntrySet(_column(columns, 4), _column(columns, 6))
 
 
 def _column(columns: Mapping[str, Array], family: int) -> Entries:
@@ -166,3 +211,11 @@ def _column(columns: Mapping[str, Array], family: int) -> Entries:
     return Entries(
         family, address.astype(DTYPE[family], casting="equiv"), np.asarray(columns[f"length{family}"])
     )
+
+
+def _terms(columns: Mapping[str, Array]) -> TermSet:
+    v4, v6 = (
+        Terms(_column(columns, f), *(np.asarray(columns[f"{name}{f}"]) for name in TERM_COLUMNS))
+        for f in FAMILIES
+    )
+    return TermSet(v4, v6)

@@ -16,8 +16,9 @@ _INTENT = TypeAdapter(Intent)
 
 def encode(intent: Intent) -> bytes:
     """The text to save."""
-    body = _INTENT.dump_python(intent, mode="json")
-    return json.dumps({"schema": SCHEMA, "checksum": _checksum(body), "intent": body}, indent=1).encode()
+    body = _canonical(_INTENT.dump_python(intent, mode="json"))
+    # Written only once, by the fast encoder: this is part of the time until a ban is in force.
+    return f'{{"schema":"{SCHEMA}","checksum":"{_digest(body)}","intent":{body}}}\n'.encode()
 
 
 def decode(text: bytes) -> Intent:
@@ -26,7 +27,7 @@ def decode(text: bytes) -> Intent:
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         found = document.get("schema") if isinstance(document, dict) else None
         raise ValueError(f"its schema is {found!r}, not {SCHEMA!r}")
-    if document.get("checksum") != _checksum(document.get("intent")):
+    if document.get("checksum") != _digest(_canonical(document.get("intent"))):
         raise ValueError("its checksum does not match")
     try:
         return _INTENT.validate_python(document["intent"])
@@ -35,6 +36,9 @@ def decode(text: bytes) -> Intent:
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _checksum(body: Any) -> str:
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+def _canonical(body: Any) -> str:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+
+
+def _digest(canonical: str) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,21 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Change one list of a compiled set by a few entries, without compiling the rest again.
+"""Change lists of a compiled set by a few entries, without compiling the rest again.
 
 Only the entries themselves and those that they cover can change class; their memberships are computed
 afresh. A test proves the outcome equal to a full compilation.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from neurowall.logic.classes import Registry
+from neurowall.logic.classes import Registry, with_rests
 from neurowall.logic.compile import Compiled, Memberships, assign_classes, check_capacity
-from neurowall.logic.cover import covered_rows, locate, spread
-from neurowall.model.entries import FAMILIES, Array, Entries, EntrySet, Indices, sorted_unique
+from neurowall.logic.cover import locate, spread, touched_rows
+from neurowall.model.entries import FAMILIES, Array, Entries, EntrySet, Indices
 from neurowall.model.image import CLASS, MAX_CLASS, ClassDef, Contents, Image, Table
 from neurowall.model.policy import Capacity
+
+
+class ListEdit(NamedTuple):
+    """Entries to remove from a list, and others to add to it after that; what is so already is no error."""
+
+    name: str
+    add: EntrySet
+    remove: EntrySet
 
 
 @dataclass(frozen=True)
@@ -59,13 +68,17 @@ class _Edit:
     old: Table
 
 
-def amend(compiled: Compiled, name: str, add: EntrySet, remove: EntrySet, capacity: Capacity) -> Amendment:
-    """Remove entries from list *name*, then add others; what is there or gone already is no error.
-
-    Raises CapacityError as a compilation would.
-    """
-    index = [head.name for head in compiled.heads].index(name)
-    edits = [_edit(compiled.family(f), index, add.family(f), remove.family(f)) for f in FAMILIES]
+def amend(compiled: Compiled, changes: Sequence[ListEdit], capacity: Capacity) -> Amendment:
+    """Change some lists. Raises CapacityError as a compilation would."""
+    names = [head.name for head in compiled.heads]
+    places = [names.index(change.name) for change in changes]
+    edits = [
+        _edit(
+            compiled.family(f),
+            [(i, c.add.family(f), c.remove.family(f)) for i, c in zip(places, changes, strict=True)],
+        )
+        for f in FAMILIES
+    ]
     for edit in edits:
         check_capacity(edit.rows.entries, edit.rows.direct, compiled.heads, capacity, edit.rows.family)
     class_ids, registry = assign_classes([edit.mask for edit in edits], compiled.heads, compiled.registry)
@@ -81,26 +94,18 @@ def amend(compiled: Compiled, name: str, add: EntrySet, remove: EntrySet, capaci
     return Amendment(changed, Contents(old4, old6), Image(new4, new6, _classes(registry, new4, new6)))
 
 
-def touched_rows(entries: Entries, changed: Entries) -> Indices:
-    """The rows of *entries* that are among *changed* or covered by one of them, ascending."""
-    index, hit = locate(entries, changed)
-    parts = [index[hit]]
-    for length, rows in changed.segments():
-        for inner_length, inner_rows in entries.segments():
-            if inner_length > length:
-                inner = entries.address[inner_rows]
-                _, row = covered_rows(entries.family, changed.address[rows], length, inner)
-                parts.append(row + inner_rows.start)
-    return sorted_unique(np.concatenate(parts))
-
-
-def _edit(rows: Memberships, index: int, add: Entries, remove: Entries) -> _Edit:
-    changed, table = add.union(remove), rows.table
+def _edit(rows: Memberships, changes: Sequence[tuple[int, Entries, Entries]]) -> _Edit:
+    """Change one family; each change is the place of a list, entries to add and entries to remove."""
+    table = rows.table
+    changed = Entries.empty(table.family)
+    for _, add, remove in changes:
+        changed = changed.union(add).union(remove)
     old = table.take(touched_rows(table.entries, changed))
     columns = _Columns(table.family, table.address, table.length, table.class_id.copy(), rows.direct.copy())
-    bit = rows.direct.dtype.type(1 << index)
-    _remove(columns, bit, remove)
-    _add(columns, bit, add)
+    for index, add, remove in changes:
+        bit = rows.direct.dtype.type(1 << index)
+        _remove(columns, bit, remove)
+        _add(columns, bit, add)
     after = columns.entries
     touched = touched_rows(after, changed)
     mask = columns.direct[touched]
@@ -135,5 +140,5 @@ def _add(columns: _Columns, bit: np.unsignedinteger[Any], add: Entries) -> None:
 
 
 def _classes(registry: Registry, *tables: Table) -> dict[int, ClassDef]:
-    used = {class_id for table in tables for class_id in np.unique(table.class_id).tolist()}
-    return {class_id: registry.defs[class_id] for class_id in used}
+    used = {class_id for table in tables for class_id in np.flatnonzero(np.bincount(table.class_id)).tolist()}
+    return {class_id: registry.defs[class_id] for class_id in with_rests(used, registry.defs)}

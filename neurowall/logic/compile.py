@@ -3,7 +3,8 @@
 
 The class of an entry is the set of all lists that hold it or a prefix that covers it. So the longest match
 alone decides, a host hit is final, and nothing has to be cut into disjoint prefixes. Memberships are masks
-of at most 64 bits, bit i being list i, in the smallest type that has a bit for every list.
+of at most 64 bits, bit i being list i, in the smallest type that has a bit for every list. Timed lists are
+compiled like all others: when an entry ends is no matter of its class, but of the expiries beside it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from neurowall.logic.classes import ListHead, Registry, meaning_of
+from neurowall.logic.classes import ListHead, Registry, meaning_of, with_rests
 from neurowall.logic.cover import spread
 from neurowall.model.address import BITS
 from neurowall.model.entries import (
@@ -33,16 +34,17 @@ MAX_LISTS = 64
 
 @dataclass(frozen=True)
 class NamedList:
-    """One list to compile. verdict is "block" or "allow"."""
+    """One list to compile. verdict is "block" or "allow"; monitor: it is counted and decides nothing."""
 
     name: str
     verdict: str
     entries: EntrySet
+    monitor: bool = False
 
     @property
     def head(self) -> ListHead:
-        """Name and verdict."""
-        return ListHead(self.name, self.verdict)
+        """The list without its entries."""
+        return ListHead(self.name, self.verdict, self.monitor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +70,9 @@ class Compiled:
 
     @property
     def classes(self) -> dict[int, ClassDef]:
-        """The classes in use."""
-        return {int(i): self.registry.defs[int(i)] for i in np.flatnonzero(self.usage)}
+        """The classes in use, and those that come after one of them."""
+        used = with_rests(np.flatnonzero(self.usage).tolist(), self.registry.defs)
+        return {class_id: self.registry.defs[class_id] for class_id in sorted(used)}
 
     @property
     def image(self) -> Image:

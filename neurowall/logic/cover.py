@@ -15,6 +15,7 @@ from neurowall.model.entries import (
     find,
     last_address,
     segments_of,
+    sorted_unique,
 )
 
 
@@ -58,6 +59,19 @@ def covered_rows(family: int, outer: Array, length: int, inner: Array) -> tuple[
     run_start = np.cumsum(count) - count
     inner_row = np.arange(len(outer_row)) + np.repeat(first - run_start, count)
     return outer_row, inner_row
+
+
+def touched_rows(entries: Entries, changed: Entries) -> Indices:
+    """The rows of *entries* that are among *changed* or covered by one of them, ascending."""
+    index, hit = locate(entries, changed)
+    parts = [index[hit]]
+    for length, rows in changed.segments():
+        for inner_length, inner_rows in entries.segments():
+            if inner_length > length:
+                inner = entries.address[inner_rows]
+                _, row = covered_rows(entries.family, changed.address[rows], length, inner)
+                parts.append(row + inner_rows.start)
+    return sorted_unique(np.concatenate(parts))
 
 
 def spread(outer: Entries, value: Array, inner: Entries, into: Array) -> None:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the engine needs of the kernel. neurowall.kernel.dataplane.DataPlane is the real one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from neurowall.model.counters import Counter
 from neurowall.model.entries import Entries
-from neurowall.model.image import ClassDef, Contents, Table
+from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
+from neurowall.model.policy import Capacity
 from neurowall.model.reasons import Reason
 
 
@@ -18,6 +19,18 @@ class DataPlane(Protocol):
     while a change is under way. Every method raises KernelError if a system call fails.
     """
 
+    @property
+    def capacity(self) -> Capacity:
+        """What the maps in force were made for. Its `grow` says nothing."""
+
+    def grow(self, capacity: Capacity, fill: Callable[[], None]) -> None:
+        """Replace the maps in force by larger ones that *fill* writes.
+
+        While *fill* runs, all methods mean the new maps, which are empty, for its own thread. Then every
+        attached program is switched to them, each at one moment. If anything fails the maps are in force as
+        before, and the error passes on.
+        """
+
     def put(self, table: Table) -> None:
         """Insert the entries, or replace their class in place. All are of one length. Raises MapFull."""
 
@@ -26,6 +39,15 @@ class DataPlane(Protocol):
 
     def set_classes(self, defs: Iterable[ClassDef]) -> None:
         """Tell the kernel what the ids mean; called before the first entry that uses them is put."""
+
+    def put_expiries(self, expiries: Expiries) -> None:
+        """Say until when timed entries hold, or change it. Raises MapFull."""
+
+    def delete_expiries(self, entries: Entries) -> None:
+        """Forget until when these entries hold; those that are not there are no error."""
+
+    def expiries(self, family: int) -> Expiries:
+        """All expiries of one family, read back from the kernel; ends are right within 0.1 s."""
 
     def grace(self) -> None:
         """Return when no running program can still see what was there before the last change."""

@@ -19,6 +19,7 @@ entries of one length are disjoint.
 A packet under way may see one step and miss another, if both happen while it runs. That is harmless unless
 the two concern the same address, so unless the entry of one covers that of the other, and the verdicts
 differ. `rounds` joins lengths where that cannot be; between rounds the caller waits for a grace period.
+A class with an end has a verdict that changes by itself, so it is taken to differ from every other class.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -116,7 +117,8 @@ def _changes(old: Table, new: Table) -> tuple[Table, Table]:
 
 
 def _verdicts(classes: Mapping[int, ClassDef]) -> dict[int, str]:
-    return {class_id: definition.verdict for class_id, definition in classes.items()}
+    """What packets of each class get; of a class with an end a word of its own."""
+    return {i: f"as class {i}" if known.timed else known.verdict for i, known in classes.items()}
 
 
 def _rounds(tables: Sequence[Table], verdicts: Mapping[int, str]) -> list[list[Table]]:
@@ -145,7 +147,7 @@ def _conflict(one: Table, other: Table, verdicts: Mapping[int, str]) -> bool:
 
 def _split(table: Table, verdicts: Mapping[int, str]) -> dict[str | None, Bools]:
     """The rows of each verdict; those of unknown classes under None."""
-    of_class = {int(i): verdicts.get(int(i)) for i in np.unique(table.class_id)}
+    of_class = {int(i): verdicts.get(int(i)) for i in np.flatnonzero(np.bincount(table.class_id))}
     return {
         verdict: np.isin(table.class_id, [i for i, v in of_class.items() if v == verdict])
         for verdict in set(of_class.values())

@@ -7,20 +7,26 @@ answers come from the last complete change and never wait for one under way.
 """
 
 import logging
+import math
 import threading
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from neurowall.data.sources import read_source
 from neurowall.data.state import StateStore
-from neurowall.logic.commit import Committer
+from neurowall.logic.commit import Committer, Compiler
+from neurowall.logic.compile import compile_lists
 from neurowall.logic.dataplane import DataPlane
 from neurowall.logic.explain import explain
-from neurowall.logic.imperative import Action, outcomes, read_addresses
-from neurowall.logic.resolve import Read, resolve
+from neurowall.logic.growth import larger_of, shrunk
+from neurowall.logic.imperative import Action, Term, ended, outcomes, plan, read_addresses
+from neurowall.logic.resolve import Load, Parse, Read, Resolved, Sources, resolve
 from neurowall.logic.results import Counters, Explanation, ListInfo, ListPage, Result, Status
-from neurowall.logic.snapshot import Snapshot, info_of, page_of, usage_of
+from neurowall.logic.snapshot import Snapshot, count_changes, info_of, page_of, same_lists, usage_of
 from neurowall.model.address import InvalidEntry, parse_address
+from neurowall.model.duration import MAX_TTL, format_duration
 from neurowall.model.entries import EntrySet
 from neurowall.model.errors import (
     KernelError,
@@ -33,8 +39,6 @@ from neurowall.model.intent import HeldList, ListRecord
 from neurowall.model.interfaces import InterfaceStatus
 from neurowall.model.listfile import ParsedList, parse_list
 from neurowall.model.policy import (
-    OPERATOR_ALLOW,
-    OPERATOR_BLOCK,
     RESERVED,
     ListVerdict,
     Policy,
@@ -43,14 +47,6 @@ from neurowall.model.policy import (
 
 log = logging.getLogger(__name__)
 
-_EDITS: dict[Action, tuple[str, bool]] = {
-    "block": (OPERATOR_BLOCK, True),
-    "unblock": (OPERATOR_BLOCK, False),
-    "allow": (OPERATOR_ALLOW, True),
-    "unallow": (OPERATOR_ALLOW, False),
-}
-
-
 _VERDICTS: dict[str, ListVerdict] = {"block": "block", "allow": "allow"}
 
 
@@ -58,14 +54,24 @@ class Engine:
     """Lists, imperative blocks and allows, and questions about them. Any thread may call."""
 
     def __init__(
-        self, policy: Policy, dataplane: DataPlane, store: StateStore, read: Read = read_source
+        self,
+        policy: Policy,
+        dataplane: DataPlane,
+        store: StateStore,
+        read: Read = read_source,
+        *,
+        parser: Parse = parse_list,
+        compiler: Compiler = compile_lists,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._policy = policy
         self._dataplane = dataplane
         self._store = store
         self._read = read
+        self._parser = parser
+        self._clock = clock
         self._lock = threading.Lock()
-        self._committer = Committer(dataplane, store, policy.capacity)
+        self._committer = Committer(dataplane, store, policy, compiler)
         self._warnings: tuple[str, ...] = ()
 
     # -- life
@@ -76,17 +82,19 @@ class Engine:
         with self._lock:
             self._store.acquire()
             saved = self._store.load()
-            load = lambda record: self._store.get_entries(record.sha256, record.name)  # noqa: E731
-            resolved = resolve(self._policy, saved.lists, load, self._read)
+            resolved = self._resolve(self._policy, saved.lists, self._load)
             snapshot = self._committer.start(resolved.lists, saved)
             self._warn(resolved.warnings)
             return Result(snapshot.generation, warnings=resolved.warnings)
 
     def reload_policy(self, policy: Policy) -> Result:
-        """Put the lists of another policy in force. Raises PolicyError if more than lists differs."""
+        """Put the lists, bans and larger capacities of another policy in force.
+
+        Raises PolicyError if more than these differs.
+        """
         fixed = [
             field
-            for field in ("interfaces", "failsafe", "engine", "capacity")
+            for field in ("interfaces", "failsafe", "engine")
             if getattr(policy, field) != getattr(self._policy, field)
         ]
         if fixed:
@@ -95,15 +103,27 @@ class Engine:
             )
         with self._lock:
             before = self._now
-            held = {item.record.name: item.entries for item in before.lists}
-            resolved = resolve(policy, before.intent.lists, lambda record: held[record.name], self._read)
-            snapshot = before
-            if not _same_lists(resolved.lists, before.lists):
-                snapshot = self._committer.full(resolved.lists)
+            held = {item.record.name: item for item in before.lists}
+            resolved = self._resolve(policy, before.intent.lists, lambda record: held[record.name])
+            grew = self._committer.may_grow
+            self._committer.may_grow = policy.capacity.grow
+            try:
+                snapshot = self._reload(resolved.lists, policy)
+            except Exception:
+                self._committer.may_grow = grew
+                raise
+            notes = _said_of_capacity(self._policy, policy)
             self._policy = policy
             self._warn(resolved.warnings)
-            added, removed = _count_changes(before.lists, snapshot.lists)
-            return Result(snapshot.generation, added, removed, warnings=resolved.warnings)
+            added, removed = count_changes(before.lists, snapshot.lists)
+            return Result(snapshot.generation, added, removed, warnings=(*resolved.warnings, *notes))
+
+    def _reload(self, lists: tuple[HeldList, ...], policy: Policy) -> Snapshot:
+        before, capacity = self._now, self._committer.capacity
+        wanted = larger_of(capacity, policy.capacity)
+        if wanted == capacity and same_lists(lists, before.lists):
+            return before
+        return self._committer.full(lists, wanted)
 
     def reload_program(self) -> None:
         """Replace the attached programs in place."""
@@ -124,42 +144,88 @@ class Engine:
     # -- single addresses and prefixes
     # --------------------------------------------------------------------------
 
-    def block(self, addresses: Sequence[str]) -> Result:
-        """Add to the built-in block list. Raises ListInvalid, CapacityError, StateError, ApplyError."""
-        return self._edit("block", addresses)
+    def block(self, addresses: Sequence[str], ttl: float | None = None) -> Result:
+        """Add to the built-in block list, for *ttl* seconds if it is given; the kernel ends it by itself.
 
-    def allow(self, addresses: Sequence[str]) -> Result:
-        """Add to the built-in allow list, which beats every block list. Raises as block."""
-        return self._edit("allow", addresses)
+        A re-offence lasts longer, see Bans. What is blocked for good stays so. Raises ListInvalid, ListError
+        for a ttl that cannot be, CapacityError, StateError, ApplyError.
+        """
+        return self._edit("block", addresses, ttl)
+
+    def allow(self, addresses: Sequence[str], ttl: float | None = None) -> Result:
+        """Add to the built-in allow list, which beats every block list. Otherwise as block, never longer."""
+        return self._edit("allow", addresses, ttl)
 
     def unblock(self, addresses: Sequence[str]) -> Result:
-        """Remove from the built-in block list; the answer says what still blocks. Raises as block."""
+        """Remove from the built-in block lists, timed or not, and forget earlier blocks. Raises as block.
+
+        The answer says what still blocks.
+        """
         return self._edit("unblock", addresses)
 
     def unallow(self, addresses: Sequence[str]) -> Result:
-        """Remove from the built-in allow list. Raises as block."""
+        """Remove from the built-in allow lists, timed or not. Raises as block."""
         return self._edit("unallow", addresses)
+
+    def expire(self) -> int:
+        """Take entries out whose time is over, and count them; the kernel honours none of them any more.
+
+        Raises StateError, ApplyError.
+        """
+        with self._lock:
+            clock, now = self._clock(), self._now
+            found = [ended(held, clock) for held in now.lists if held.record.timed]
+            changes = [change for change in found if change]
+            if changes:
+                self._committer.edit(changes)
+            return sum(len(change.remove) for change in changes)
+
+    def next_expiry(self) -> float | None:
+        """When the next entry ends, Unix time in seconds; None if none does. Never waits for a change."""
+        return self._now.next_end
 
     # -- lists
     # --------------------------------------------------------------------------------------------------
 
-    def load_list(self, name: str, verdict: str, text: str | bytes, *, skip_invalid: bool = False) -> Result:
+    def load_list(
+        self, name: str, verdict: str, text: str | bytes, *, skip_invalid: bool = False, monitor: bool = False
+    ) -> Result:
         """Add a new list. Raises ListConflict, ListInvalid, CapacityError, ApplyError."""
         checked = _check_new_list(name, verdict)
-        parsed = _parse(name, text, skip_invalid=skip_invalid)
+        parsed = self._parse(name, text, skip_invalid=skip_invalid)
         with self._lock:
             if any(held.record.name == name for held in self._now.lists):
                 raise ListConflict(f"there is a list '{name}' already: replace it, or choose another name")
-            record = ListRecord(name, checked, "runtime", "")
+            record = ListRecord(name, checked, "runtime", "", monitor=monitor)
             return self._put_list(HeldList(record, parsed.entries), EntrySet.empty(), parsed)
 
     def replace_list(self, name: str, text: str | bytes, *, skip_invalid: bool = False) -> Result:
         """Give a list other entries; a declared one keeps them until its declaration changes."""
-        parsed = _parse(name, text, skip_invalid=skip_invalid)
+        parsed = self._parse(name, text, skip_invalid=skip_invalid)
         with self._lock:
             held = self._now.find(name)
+            if held.record.timed:
+                raise ListConflict(
+                    f"list '{name}' is built in, and each entry has its own end: block or allow them"
+                )
             record = replace(held.record, sha256="", override=held.record.origin == "policy")
             return self._put_list(HeldList(record, parsed.entries), held.entries, parsed)
+
+    def set_monitor(self, name: str, monitor: bool) -> Result:  # noqa: FBT001 - the only thing to say
+        """Have a list only count, or decide again. Raises ListMissing, ListConflict, StateError, ApplyError.
+
+        A declared list keeps this until the policy declares another value.
+        """
+        with self._lock:
+            now, held = self._now, self._now.find(name)
+            if held.record.origin == "operator":
+                raise ListConflict(
+                    f"list '{name}' is built in: what an operator blocks or allows is enforced"
+                )
+            if held.record.monitor != monitor:
+                record = replace(held.record, monitor=monitor)
+                now = self._committer.full(now.with_lists([replace(held, record=record)]))
+            return Result(now.generation, unchanged=len(held.entries))
 
     def remove_list(self, name: str) -> Result:
         """Remove a list that was loaded at run time. Raises ListMissing, ListConflict, ApplyError."""
@@ -190,8 +256,7 @@ class Engine:
         except InvalidEntry as error:
             raise ListInvalid(f"'{address[:60]}': {error}") from error
         now = self._now
-        held = self._dataplane.lookup(str(entry))
-        return explain(entry, now.lists, now.compiled.image, held, now.generation)
+        return explain(entry, now, self._dataplane.lookup(str(entry)), self._clock())
 
     def status(self) -> Status:
         """How the daemon is doing; asks the kernel about interfaces only."""
@@ -204,14 +269,14 @@ class Engine:
             engine=self._policy.engine,
             lists=self.lists(),
             interfaces=tuple(interfaces),
-            usage=usage_of(now.compiled, self._policy.capacity),
+            usage=usage_of(now.compiled, self._committer.capacity),
             problems=tuple(problems),
             warnings=self._warnings,
         )
 
     def counters(self) -> Counters:
-        """What the kernel counted, by reason and by the list that decided. Raises KernelError."""
-        return Counters(dict(self._dataplane.reason_counters()), self._committer.list_counters())
+        """What the kernel counted, by reason and by list. Raises KernelError."""
+        return Counters(dict(self._dataplane.reason_counters()), *self._committer.list_counters())
 
     # -- inside
     # -------------------------------------------------------------------------------------------------
@@ -232,21 +297,42 @@ class Engine:
             return [], [f"interfaces cannot be read: {error}"]
         return interfaces, [f"{i.name}: {i.problem}" for i in interfaces if i.problem]
 
-    def _edit(self, action: Action, addresses: Sequence[str]) -> Result:
+    def _load(self, record: ListRecord) -> HeldList:
+        """A saved list; entries that ended while the daemon was away are not in force any more."""
+        if not record.timed:
+            return HeldList(record, self._store.get_entries(record.sha256, record.name))
+        clock, saved = self._clock(), self._store.get_terms(record.sha256, record.name)
+        terms = saved.remembered(clock)
+        if len(terms) < len(saved):
+            record = replace(record, sha256="")
+        return HeldList(record, terms.running(clock), terms)
+
+    def _resolve(self, policy: Policy, saved: tuple[ListRecord, ...], load: Load) -> Resolved:
+        return resolve(policy, saved, Sources(load, self._read, self._parser))
+
+    def _edit(self, action: Action, addresses: Sequence[str], ttl: float | None = None) -> Result:
         entries = read_addresses(addresses)
-        name, adding = _EDITS[action]
-        wanted, nothing = EntrySet.from_entries(entries), EntrySet.empty()
+        _check_ttl(ttl)
         with self._lock:
-            snapshot = self._now
-            held = snapshot.find(name)
-            missing = wanted.minus(held.entries)
-            changed = missing if adding else wanted.minus(missing)
-            if len(changed):
-                add, remove = (changed, nothing) if adding else (nothing, changed)
-                snapshot = self._committer.edit(held, add, remove)
-        added, removed = (len(changed), 0) if adding else (0, len(changed))
-        results = outcomes(action, entries, changed, snapshot.compiled)
-        return Result(snapshot.generation, added, removed, len(wanted) - len(changed), results)
+            clock, snapshot = self._clock(), self._now
+            term = None if ttl is None else Term(ttl, self._policy.bans)
+            made = plan(action, entries, snapshot, term, clock)
+            if made.changes:
+                snapshot = self._committer.edit(made.changes)
+        counts = Counter(made.outcomes)
+        return Result(
+            snapshot.generation,
+            counts["added"],
+            counts["removed"],
+            counts["unchanged"],
+            outcomes(action, entries, made, snapshot, clock),
+        )
+
+    def _parse(self, name: str, text: str | bytes, *, skip_invalid: bool) -> ParsedList:
+        parsed = self._parser(text)
+        if parsed.problems and (not skip_invalid or not len(parsed.entries)):
+            raise _refusal(name, parsed)
+        return parsed
 
     def _put_list(self, wanted: HeldList, before: EntrySet, parsed: ParsedList) -> Result:
         """Put one list in force and count what that changes; *before* are its entries so far."""
@@ -254,7 +340,7 @@ class Engine:
         added = len(wanted.entries.minus(before))
         removed = len(before.minus(wanted.entries))
         same = not added and not removed and _unchanged_record(now, wanted.record)
-        snapshot = now if same else self._committer.full(now.with_list(wanted))
+        snapshot = now if same else self._committer.full(now.with_lists([wanted]))
         return Result(
             snapshot.generation,
             added,
@@ -270,24 +356,6 @@ def _unchanged_record(now: Snapshot, record: ListRecord) -> bool:
     return any(replace(held.record, sha256="") == record for held in now.lists)
 
 
-def _same_lists(one: tuple[HeldList, ...], other: tuple[HeldList, ...]) -> bool:
-    return len(one) == len(other) and all(
-        replace(a.record, sha256="") == replace(b.record, sha256="") and a.entries == b.entries
-        for a, b in zip(one, other, strict=True)
-    )
-
-
-def _count_changes(before: tuple[HeldList, ...], after: tuple[HeldList, ...]) -> tuple[int, int]:
-    """Entries added and removed, over all lists."""
-    old = {held.record.name: held.entries for held in before}
-    new = {held.record.name: held.entries for held in after}
-    empty = EntrySet.empty()
-    names = {*old, *new}
-    added = sum(len(new.get(name, empty).minus(old.get(name, empty))) for name in names)
-    removed = sum(len(old.get(name, empty).minus(new.get(name, empty))) for name in names)
-    return added, removed
-
-
 def _check_new_list(name: str, verdict: str) -> ListVerdict:
     try:
         check_list_name(name)
@@ -300,15 +368,26 @@ def _check_new_list(name: str, verdict: str) -> ListVerdict:
     return _VERDICTS[verdict]
 
 
-def _parse(name: str, text: str | bytes, *, skip_invalid: bool) -> ParsedList:
-    parsed = parse_list(text)
-    if parsed.problems and (not skip_invalid or not len(parsed.entries)):
-        first, count = parsed.problems[0], len(parsed.problems)
-        lines = "line is no entry" if count == 1 else "lines are no entries"
-        advice = "correct or skip invalid lines" if len(parsed.entries) else "the list holds nothing else"
-        raise ListInvalid(
-            f"list '{name[:60]}': {count} {lines}, the first is {first.line}: '{first.text}': {first.why}; "
-            f"{advice}",
-            parsed.problems,
-        )
-    return parsed
+def _check_ttl(ttl: float | None) -> None:
+    if ttl is not None and not (math.isfinite(ttl) and 0 < ttl <= MAX_TTL):
+        most = format_duration(MAX_TTL)
+        raise ListError(f"nothing was changed: a TTL of {ttl:g} s: give more than 0 and at most {most}")
+
+
+def _said_of_capacity(before: Policy, after: Policy) -> list[str]:
+    """What an operator who made capacities smaller should know."""
+    fields = [f"capacity.{name}" for name in shrunk(before.capacity, after.capacity)]
+    if not fields:
+        return []
+    return [f"{', '.join(fields)}: smaller than before; nothing to do, it holds for maps that are made anew"]
+
+
+def _refusal(name: str, parsed: ParsedList) -> ListInvalid:
+    first, count = parsed.problems[0], len(parsed.problems)
+    lines = "line is no entry" if count == 1 else "lines are no entries"
+    advice = "correct or skip invalid lines" if len(parsed.entries) else "the list holds nothing else"
+    return ListInvalid(
+        f"list '{name[:60]}': {count} {lines}, the first is {first.line}: '{first.text}': {first.why}; "
+        f"{advice}",
+        parsed.problems,
+    )

@@ -2,76 +2,109 @@
 """Which lists are in force: what the policy declares, what was replaced or loaded at run time."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neurowall.model.entries import EntrySet
 from neurowall.model.errors import ListError, ListInvalid
 from neurowall.model.intent import HeldList, ListRecord
-from neurowall.model.listfile import parse_list
-from neurowall.model.policy import OPERATOR_ALLOW, OPERATOR_BLOCK, ListSpec, ListVerdict, Policy
+from neurowall.model.listfile import ParsedList
+from neurowall.model.policy import (
+    OPERATOR_ALLOW,
+    OPERATOR_BLOCK,
+    TIMED_ALLOW,
+    TIMED_BLOCK,
+    ListSpec,
+    ListVerdict,
+    Policy,
+)
 
-Load = Callable[[ListRecord], EntrySet]
+Load = Callable[[ListRecord], HeldList]
 Read = Callable[[Path], bytes]
+Parse = Callable[[bytes | str], ParsedList]
+
+_BUILT_IN: dict[str, ListVerdict] = {
+    OPERATOR_ALLOW: "allow",
+    OPERATOR_BLOCK: "block",
+    TIMED_ALLOW: "allow",
+    TIMED_BLOCK: "block",
+}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where lists come from: *load* fetches a saved one, *read* a declared file, *parse* understands that."""
+
+    load: Load
+    read: Read
+    parse: Parse
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """The lists in force, in order: built-in, declared, loaded at run time; what the operator should know."""
+    """The lists in force, in order: built-in, declared, loaded at run time, timed; what should be known."""
 
     lists: tuple[HeldList, ...]
     warnings: tuple[str, ...]
 
 
-def resolve(policy: Policy, saved: tuple[ListRecord, ...], load: Load, read: Read) -> Resolved:
-    """Join the policy with what is saved. *load* fetches saved entries, *read* a declared file.
+def resolve(policy: Policy, saved: tuple[ListRecord, ...], sources: Sources) -> Resolved:
+    """Join the policy with what is saved.
 
-    Raises ListError if a declared file cannot be used and there is no saved copy, StateError if *load* does.
+    Raises ListError if a declared file cannot be used and there is no saved copy, StateError if `load` does.
     """
     by_name = {record.name: record for record in saved}
     declared = {spec.name for spec in policy.lists}
     warnings: list[str] = []
-    lists = [_built_in(OPERATOR_ALLOW, by_name, load), _built_in(OPERATOR_BLOCK, by_name, load)]
-    lists += [_declared(spec, by_name.get(spec.name), load, read, warnings) for spec in policy.lists]
+    built_in = {name: _built_in(name, by_name.get(name), sources.load) for name in _BUILT_IN}
+    timed = [held for held in built_in.values() if held.record.timed]
+    lists = [held for held in built_in.values() if not held.record.timed]
+    lists += [_declared(spec, by_name.get(spec.name), sources, warnings) for spec in policy.lists]
     lists += [
-        HeldList(record, load(record))
-        for record in saved
-        if record.origin == "runtime" and record.name not in declared
+        sources.load(record) for record in saved if record.origin == "runtime" and record.name not in declared
     ]
-    return Resolved(tuple(lists), tuple(warnings))
+    return Resolved((*lists, *timed), tuple(warnings))
 
 
-def _built_in(name: str, saved: Mapping[str, ListRecord], load: Load) -> HeldList:
-    record = saved.get(name)
-    if record:
-        return HeldList(record, load(record))
-    verdict: ListVerdict = "allow" if name == OPERATOR_ALLOW else "block"
-    return HeldList(ListRecord(name, verdict, "operator", ""), EntrySet.empty())
+def _built_in(name: str, saved: ListRecord | None, load: Load) -> HeldList:
+    if saved:
+        return load(saved)
+    return HeldList(ListRecord(name, _BUILT_IN[name], "operator", ""), EntrySet.empty())
 
 
-def _declared(
-    spec: ListSpec, saved: ListRecord | None, load: Load, read: Read, warnings: list[str]
-) -> HeldList:
+def _declared(spec: ListSpec, saved: ListRecord | None, sources: Sources, warnings: list[str]) -> HeldList:
     if saved and saved.origin == "runtime":
         warnings.append(f"list '{spec.name}' was loaded at run time; the policy declares it now and wins")
         saved = None
+    record = _record(spec, saved)
     try:
-        text = _declared_text(spec, read)
+        text = _declared_text(spec, sources.read)
         digest = hashlib.sha256(text).hexdigest()
         if saved and saved.override and saved.declared_sha256 == digest:
-            return HeldList(replace(saved, verdict=spec.verdict), load(saved))
-        entries = _parse(spec, text)
+            return replace(sources.load(saved), record=record)
+        entries = _parse(spec, text, sources.parse)
     except ListError as error:
         if saved is None:
             raise
         warnings.append(f"{error}; the last good copy of list '{spec.name}' is in force")
-        return HeldList(replace(saved, verdict=spec.verdict), load(saved))
+        return replace(sources.load(saved), record=record)
     if saved and saved.override:
         warnings.append(
             f"list '{spec.name}': its declaration changed, so what replaced it at run time is dropped"
         )
-    return HeldList(ListRecord(spec.name, spec.verdict, "policy", "", digest), entries)
+    return HeldList(replace(record, sha256="", declared_sha256=digest, override=False), entries)
+
+
+def _record(spec: ListSpec, saved: ListRecord | None) -> ListRecord:
+    """The record of a declared list, as saved but for verdict and monitoring.
+
+    What the operator said of monitoring at run time holds until the policy says something else than before.
+    """
+    said = saved is not None and saved.declared_monitor == spec.monitor
+    monitor = saved.monitor if saved and said else spec.monitor
+    base = saved or ListRecord(spec.name, spec.verdict, "policy", "")
+    return replace(base, verdict=spec.verdict, monitor=monitor, declared_monitor=spec.monitor)
 
 
 def _declared_text(spec: ListSpec, read: Read) -> bytes:
@@ -83,8 +116,8 @@ def _declared_text(spec: ListSpec, read: Read) -> bytes:
     return text + b"\n" + "\n".join(spec.entries).encode()
 
 
-def _parse(spec: ListSpec, text: bytes) -> EntrySet:
-    parsed = parse_list(text)
+def _parse(spec: ListSpec, text: bytes, parse: Parse) -> EntrySet:
+    parsed = parse(text)
     if parsed.problems:
         first = parsed.problems[0]
         raise ListInvalid(

@@ -14,10 +14,12 @@ from neurowall.model.reasons import Reason
 class AddressOutcome:
     """What became of one address or prefix of a block, allow or unblock request.
 
-    outcome: "added", "removed" or "unchanged". verdict: of the whole entry now, by lists: "pass", "drop" or
-    None if no list covers it. shadowed_by: after a block, the allow lists that cover it, so that it stays
-    allowed. still_blocked_by: after an unblock, the block lists that still drop it. partly: lists of the
-    other verdict that hold entries inside a prefix, which therefore go the other way.
+    outcome: "added", "extended" (it was timed already, or had ended and was remembered), "removed" or
+    "unchanged". verdict: of the whole entry now, by lists: "pass", "drop" or None if none decides.
+    shadowed_by: after a block, the allow lists that cover it, so that it stays allowed. still_blocked_by:
+    after an unblock, the block lists that still drop it. partly: lists of the other verdict that hold entries
+    inside a prefix, which therefore go the other way. expires: when the timed entry ends, or would have ended
+    if it was removed (Unix time in seconds); None if it is permanent.
     """
 
     address: str
@@ -26,6 +28,7 @@ class AddressOutcome:
     shadowed_by: tuple[str, ...] = ()
     still_blocked_by: tuple[str, ...] = ()
     partly: tuple[str, ...] = ()
+    expires: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,10 @@ class Result:
 
 @dataclass(frozen=True)
 class ListInfo:
-    """One list. origin: "operator", "policy" or "runtime"; override: declared, but replaced at run time."""
+    """One list. origin: "operator", "policy" or "runtime"; override: declared, but replaced at run time.
+
+    monitor: its entries are counted and decide nothing.
+    """
 
     name: str
     verdict: str
@@ -57,15 +63,20 @@ class ListInfo:
     override: bool
     entries4: int
     entries6: int
+    monitor: bool = False
 
 
 @dataclass(frozen=True)
 class ListPage:
-    """Some entries of a list: IPv4 first, then by length and address. next: the *after* of the next page."""
+    """Some entries of a list: IPv4 first, then by length and address. next: the *after* of the next page.
+
+    expires: when each entry ends, Unix time in seconds; None for one that does not.
+    """
 
     info: ListInfo
     entries: tuple[str, ...]
     next: str | None
+    expires: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -91,10 +102,15 @@ class Status:
 
 @dataclass(frozen=True)
 class Counters:
-    """What the kernel counted. lists: by name of the list that decided, and verdict "pass" or "drop"."""
+    """What the kernel counted.
+
+    lists: by name of the list that decided, and verdict "pass" or "drop". matched: by list, the packets whose
+    source it covers, whoever decided; also for monitor lists, which never do.
+    """
 
     reasons: Mapping[Reason, Counter]
     lists: Mapping[tuple[str, str], Counter]
+    matched: Mapping[str, Counter]
 
 
 @dataclass(frozen=True)
@@ -110,10 +126,12 @@ class Cover:
 class Explanation:
     """Why packets from an address get their verdict, as far as lists decide it.
 
-    verdict: "pass", "drop", or None if no list covers the address. reason: the counter's label. list: the
-    one that decides. entry: the longest entry over all lists. covers: every list that covers the address, in
-    list order. kernel_entry and kernel_verdict: what the kernel holds now, None if nothing; of nested
-    entries of one class the kernel may name any. in_kernel: kernel and intent agree on the class.
+    verdict: "pass", "drop", or None if no list decides. reason: the counter's label. list: the one that
+    decides. entry: the longest entry over all lists. class_id: of the class that is counted. covers: every
+    list that covers the address, in list order. kernel_entry and kernel_verdict ("none": counted only): what
+    the kernel holds now, None if nothing; of nested entries of one class the kernel may name any. in_kernel:
+    kernel and intent agree on the class. expires: when the timed entry that decides ends, Unix time in
+    seconds. monitored_by: the monitor lists that cover the address.
     """
 
     address: str
@@ -127,3 +145,5 @@ class Explanation:
     kernel_verdict: str | None
     in_kernel: bool
     generation: int
+    expires: float | None = None
+    monitored_by: tuple[str, ...] = ()

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """One complete change: what is intended, and the kernel image made of it; and what can be read from it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 from neurowall.logic.compile import Compiled, NamedList
 from neurowall.logic.cover import locate
 from neurowall.logic.results import ListInfo, ListPage, Usage
+from neurowall.logic.timed import Timetable
 from neurowall.model.address import Entry, InvalidEntry, parse_entry
-from neurowall.model.entries import FAMILIES, EntrySet
+from neurowall.model.entries import FAMILIES, Entries, EntrySet
 from neurowall.model.errors import ListInvalid, ListMissing
 from neurowall.model.intent import HeldList, Intent
 from neurowall.model.policy import Capacity
@@ -27,6 +31,16 @@ class Snapshot:
         records = tuple(held.record for held in self.lists)
         return Intent(self.generation, records, self.compiled.registry.defs)
 
+    @cached_property
+    def timetable(self) -> Timetable:
+        """When its timed entries end."""
+        return Timetable.of(self.lists)
+
+    @cached_property
+    def next_end(self) -> float | None:
+        """The first end of a timed entry."""
+        return self.timetable.next()
+
     def find(self, name: str) -> HeldList:
         """The list of that name. Raises ListMissing."""
         for held in self.lists:
@@ -35,29 +49,58 @@ class Snapshot:
         names = ", ".join(held.record.name for held in self.lists)
         raise ListMissing(f"there is no list '{name[:60]}'; there are {names}")
 
-    def with_list(self, changed: HeldList) -> tuple[HeldList, ...]:
-        """The lists with one of them changed, or added at the end."""
-        if all(held.record.name != changed.record.name for held in self.lists):
-            return (*self.lists, changed)
-        return tuple(changed if held.record.name == changed.record.name else held for held in self.lists)
+    def with_lists(self, changed: Iterable[HeldList]) -> tuple[HeldList, ...]:
+        """The lists with some of them changed; a new one comes after all others but the timed ones."""
+        by_name = {held.record.name: held for held in changed}
+        kept = [by_name.pop(held.record.name, held) for held in self.lists]
+        last = next((i for i, held in enumerate(kept) if held.record.timed), len(kept))
+        return (*kept[:last], *by_name.values(), *kept[last:])
+
+
+class ListChange(NamedTuple):
+    """A list as it will be, not stored yet, and the entries by which that differs from what is held."""
+
+    held: HeldList
+    add: EntrySet
+    remove: EntrySet
 
 
 def changed_list(held: HeldList, entries: EntrySet) -> HeldList:
     """The same list with other entries, not stored yet."""
-    return HeldList(replace(held.record, sha256=""), entries)
+    return replace(held, record=replace(held.record, sha256=""), entries=entries)
 
 
 def named_lists(lists: tuple[HeldList, ...]) -> list[NamedList]:
     """The lists as the compiler takes them."""
-    return [NamedList(held.record.name, held.record.verdict, held.entries) for held in lists]
+    return [
+        NamedList(held.record.name, held.record.verdict, held.entries, held.record.monitor) for held in lists
+    ]
+
+
+def same_lists(one: tuple[HeldList, ...], other: tuple[HeldList, ...]) -> bool:
+    """Whether records and entries are the same, wherever they are stored."""
+    return len(one) == len(other) and all(
+        replace(a.record, sha256="") == replace(b.record, sha256="") and a.entries == b.entries
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def count_changes(before: tuple[HeldList, ...], after: tuple[HeldList, ...]) -> tuple[int, int]:
+    """Entries added and removed, over all lists."""
+    old = {held.record.name: held.entries for held in before}
+    new = {held.record.name: held.entries for held in after}
+    empty = EntrySet.empty()
+    names = {*old, *new}
+    added = sum(len(new.get(name, empty).minus(old.get(name, empty))) for name in names)
+    removed = sum(len(old.get(name, empty).minus(new.get(name, empty))) for name in names)
+    return added, removed
 
 
 def info_of(held: HeldList) -> ListInfo:
     """What to show of a list besides its entries."""
     record, entries = held.record, held.entries
-    return ListInfo(
-        record.name, record.verdict, record.origin, record.override, len(entries.v4), len(entries.v6)
-    )
+    sizes = len(entries.v4), len(entries.v6)
+    return ListInfo(record.name, record.verdict, record.origin, record.override, *sizes, record.monitor)
 
 
 def page_of(held: HeldList, limit: int, after: str | None) -> ListPage:
@@ -65,11 +108,20 @@ def page_of(held: HeldList, limit: int, after: str | None) -> ListPage:
     if limit < 1:
         raise ListInvalid(f"limit {limit} is below 1")
     rows: list[Entry] = []
+    ends: list[float | None] = []
     for family, start in _starts(held.entries, after):
-        entries = held.entries.family(family)
-        rows += list(entries.take(slice(start, start + limit + 1 - len(rows))).rows())
+        entries = held.entries.family(family).take(slice(start, start + limit + 1 - len(rows)))
+        rows += list(entries.rows())
+        ends += _ends(held, entries)
     texts = tuple(str(row) for row in rows[:limit])
-    return ListPage(info_of(held), texts, texts[-1] if len(rows) > limit else None)
+    return ListPage(info_of(held), texts, texts[-1] if len(rows) > limit else None, tuple(ends[:limit]))
+
+
+def _ends(held: HeldList, entries: Entries) -> list[float | None]:
+    if not held.record.timed:
+        return [None] * len(entries)
+    terms = held.terms.family(entries.family)
+    return [*terms.until[locate(terms.entries, entries)[0]].tolist()]
 
 
 def usage_of(compiled: Compiled, capacity: Capacity) -> dict[str, Usage]:

@@ -5,8 +5,9 @@ A message is written for the operator: what happened, where, and the next step. 
 branch on or print in columns is an attribute.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,17 @@ TEXT_LIMIT = 80
 
 
 class NeurowallError(Exception):
-    """Anything that Neurowall refuses or fails to do."""
+    """Anything that Neurowall refuses or fails to do. Passes whole from one process to another."""
+
+    def __reduce__(self) -> tuple[Callable[..., Exception], tuple[type[Exception], str, dict[str, Any]]]:
+        return _rebuilt, (type(self), str(self), self.__dict__)
+
+
+def _rebuilt(kind: type[Exception], message: str, attributes: dict[str, Any]) -> Exception:
+    """An error that was pickled; exceptions would be called again with their message alone."""
+    error = kind.__new__(kind, message)
+    error.__dict__.update(attributes)
+    return error
 
 
 class Unsupported(NeurowallError):
@@ -64,13 +75,17 @@ class ListConflict(ListError):
 class CapacityError(NeurowallError):
     """More entries or classes than configured; found before anything was touched.
 
-    what is the field of `capacity` in the policy (hosts4, prefixes4, hosts6, prefixes6, classes) or "lists";
-    list is the one that crosses the limit.
+    what is the field of `capacity` in the policy (hosts4, prefixes4, hosts6, prefixes6, classes), "lists", or
+    "timed hosts4" and so on; list is the one that crosses the limit.
     """
 
     def __init__(self, what: str, limit: int, wanted: int, list_name: str) -> None:
         self.what, self.limit, self.wanted, self.list_name = what, limit, wanted, list_name
-        fix = "use fewer lists" if what == "lists" else f"raise capacity.{what} in the policy or shorten it"
+        fix = f"raise capacity.{what} in the policy or shorten it"
+        if what == "lists":
+            fix = "use fewer lists"
+        elif what.startswith("timed"):
+            fix = "load a list of them, which has no end, or take some out"
         super().__init__(f"list '{list_name}' brings {what} to {wanted:,}, the limit is {limit:,}: {fix}")
 
 
@@ -87,7 +102,8 @@ class MapFull(KernelError):
 
     def __init__(self, what: str, limit: int) -> None:
         self.what, self.limit = what, limit
-        super().__init__(f"kernel map {what} is full at {limit:,}: raise capacity.{what} in the policy")
+        fix = "shorten the list" if what.startswith("timed") else f"raise capacity.{what} in the policy"
+        super().__init__(f"kernel map {what} is full at {limit:,}: {fix}")
 
 
 class ApplyError(NeurowallError):

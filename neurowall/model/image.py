@@ -193,8 +193,8 @@ class Contents:
     """What the kernel really holds, by read back.
 
     verdicts is what the kernel's own class table says ("pass", "drop" or "none") for the ids in use; empty if
-    it was not read. rests: of the timed ones among them, which class comes after each, 0 for none; None if that
-    was not read. Both know also the classes that come after one in use.
+    it was not read. rests: of the timed ones among them, which class comes after each, 0 for none; None if
+    that was not read. Both know also the classes that come after one in use.
     """
 
     v4: Table

@@ -40,9 +40,9 @@ def parse_list(text: str | bytes) -> ParsedList:
     rest = _Rest(lines)
     for index in lines.unread.tolist():
         rest.read(index)
-    v4 = Entries.make(4, *_columns(4, rest.entries, lines.address, lines.length))
-    v6 = Entries.make(6, *_columns(6, rest.entries))
-    read = len(lines.address) + len(rest.entries)
+    v4 = Entries.make(4, *_columns(4, rest.entries, lines.address4, lines.length4))
+    v6 = Entries.make(6, *_columns(6, rest.entries, lines.address6, lines.length6))
+    read = len(lines.address4) + len(lines.address6) + len(rest.entries)
     return ParsedList(
         entries=EntrySet(v4, v6),
         problems=tuple(rest.problems),
@@ -51,21 +51,17 @@ def parse_list(text: str | bytes) -> ParsedList:
     )
 
 
-def _columns(
-    family: int, entries: list[Entry], address: Array | None = None, length: Array | None = None
-) -> tuple[Array, Array]:
+def _columns(family: int, entries: list[Entry], address: Array, length: Array) -> tuple[Array, Array]:
     """Addresses and lengths of the entries of one family, after those given."""
     chosen = [entry for entry in entries if entry.family == family]
     value: Callable[[Entry], int | bytes] = (lambda e: e.value) if family == 4 else (lambda e: e.packed)
     more_addresses = np.array([value(entry) for entry in chosen], dtype=DTYPE[family])
     more_lengths = np.array([entry.length for entry in chosen], dtype=np.uint8)
-    if address is None or length is None:
-        return more_addresses, more_lengths
     return np.concatenate((address, more_addresses)), np.concatenate((length, more_lengths))
 
 
 class _Rest:
-    """The lines that the scan left: IPv6, and everything that is odd or wrong."""
+    """The lines that the scan left: everything that is odd or wrong."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines

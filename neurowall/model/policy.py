@@ -20,13 +20,18 @@ from pydantic import (
 )
 
 from neurowall.model.address import InvalidEntry, parse_address, parse_entry
+from neurowall.model.duration import parse_duration
 from neurowall.model.errors import PolicyError
 from neurowall.model.yamltext import Document, read_yaml
 
 OPERATOR_ALLOW = "operator-allow"
 OPERATOR_BLOCK = "operator-block"
-RESERVED = (OPERATOR_ALLOW, OPERATOR_BLOCK)
-MAX_LISTS = 62  # memberships are 64-bit masks, and two lists are built in
+TIMED_ALLOW = "operator-allow-timed"
+TIMED_BLOCK = "operator-block-timed"
+TIMED = (TIMED_ALLOW, TIMED_BLOCK)
+RESERVED = (OPERATOR_ALLOW, OPERATOR_BLOCK, *TIMED)
+MAX_TIMED = 65_536  # hosts, and prefixes, of each family that end by themselves: the kernel's map of ends
+MAX_LISTS = 60  # memberships are 64-bit masks, and four lists are built in
 
 Zone = Literal["external", "internal"]
 XdpMode = Literal["auto", "native", "generic", "offload"]
@@ -75,10 +80,16 @@ def _check_address(text: str) -> str:
         raise ValueError(f"'{text[:60]}': {error}") from error
 
 
+def _check_duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
 ListName = Annotated[str, AfterValidator(_check_free_list_name)]
 InterfaceName = Annotated[str, AfterValidator(_check_interface_name)]
 EntryText = Annotated[str, AfterValidator(_check_entry)]
 AddressText = Annotated[str, AfterValidator(_check_address)]
+DurationText = Annotated[str, AfterValidator(_check_duration)]
 
 
 class _Strict(BaseModel):
@@ -120,10 +131,14 @@ class Failsafe(_Strict):
 
 
 class ListSpec(_Strict):
-    """A declared list: entries from *file* (beside the policy file unless absolute) and from *entries*."""
+    """A declared list: entries from *file* (beside the policy file unless absolute) and from *entries*.
+
+    monitor: its entries are counted and decide nothing.
+    """
 
     name: ListName
     verdict: ListVerdict
+    monitor: bool = False
     file: Path | None = Field(default=None, strict=False)
     entries: tuple[EntryText, ...] = Field(default=(), strict=False)
 
@@ -135,13 +150,36 @@ class ListSpec(_Strict):
 
 
 class Capacity(_Strict):
-    """How many entries the kernel maps are made for."""
+    """How many entries kernel maps are first made for. grow: a list that outgrows them gets larger ones."""
 
     hosts4: int = Field(default=1_000_000, ge=1, le=16_000_000)
     prefixes4: int = Field(default=250_000, ge=1, le=4_000_000)
     hosts6: int = Field(default=100_000, ge=1, le=16_000_000)
     prefixes6: int = Field(default=100_000, ge=1, le=4_000_000)
     classes: int = Field(default=4096, ge=16, le=32767)
+    grow: bool = True
+
+
+class Bans(_Strict):
+    """What a repeated block with a TTL does.
+
+    The TTL is at least *repeat_factor* times the last one, as long as that is at most *max_ttl*. memory: how
+    long after its end a block counts as the last one.
+    """
+
+    repeat_factor: float = Field(default=2.0, ge=1, le=1000)
+    max_ttl: DurationText = "7d"
+    memory: DurationText = "1d"
+
+    @property
+    def max_ttl_seconds(self) -> float:
+        """max_ttl in seconds."""
+        return parse_duration(self.max_ttl)
+
+    @property
+    def memory_seconds(self) -> float:
+        """Memory in seconds."""
+        return parse_duration(self.memory)
 
 
 class Policy(_Strict):
@@ -152,6 +190,7 @@ class Policy(_Strict):
     lists: tuple[ListSpec, ...] = Field(default=(), max_length=MAX_LISTS, strict=False)
     engine: EngineName = "buckets"
     capacity: Capacity = Capacity()
+    bans: Bans = Bans()
 
     @field_validator("interfaces")
     @classmethod
@@ -202,6 +241,7 @@ def _explain(document: Document, problem: dict[str, Any]) -> str:
 
 _EXPECTED = {
     "bool_type": "expected true or false",
+    "float_type": "expected a number, without quotes",
     "int_type": "expected a whole number, without quotes",
     "model_type": "expected keys and values",
     "path_type": "expected a file name",
@@ -217,6 +257,7 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
         "failsafe": Failsafe,
         "lists": ListSpec,
         "capacity": Capacity,
+        "bans": Bans,
     }
     model = parts[str(location[0])] if location else Policy
     return list(model.model_fields)

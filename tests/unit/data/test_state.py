@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
+import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,17 @@ from neurowall.model.entries import EntrySet
 from neurowall.model.errors import StateError
 from neurowall.model.image import ClassDef
 from neurowall.model.intent import Intent, ListRecord
+from neurowall.model.terms import Terms, TermSet
 from tests.unit.data.faults import Crash, fault_at
 
 ENTRIES = EntrySet.from_strings(["203.0.113.7", "203.0.113.0/24", "2001:db8::", "2001:db8::/32"])
 MORE = EntrySet.from_strings(["198.51.100.1"])
+TERMS = TermSet(
+    *(
+        Terms(part, *(np.arange(len(part)) * 1.1 + column for column in (1e9, 60.0, 2e9)))
+        for part in (ENTRIES.v4, ENTRIES.v6)
+    )
+)
 
 
 @pytest.fixture
@@ -59,6 +68,30 @@ class TestRoundTrip:
         other = StateStore(store.directory)
         assert other.load() == state
         assert other.get_entries(state.lists[0].sha256, "feed") == ENTRIES
+
+    def test_terms_come_back(self, store: StateStore) -> None:
+        """What is saved of timed entries is loaded, to the last bit, and never taken for other terms."""
+        digest = store.put_terms(TERMS)
+        assert StateStore(store.directory).get_terms(digest, "operator-block-timed") == TERMS
+        other = TermSet(replace(TERMS.v4, until=TERMS.v4.until + 1e-6), TERMS.v6)
+        assert store.put_terms(other) != digest
+
+    def test_a_state_of_an_older_version_loads(self, store: StateStore) -> None:
+        """Before monitor lists and timed entries there was less in it."""
+        state = saved(store)
+        body = json.loads(state_file(store).read_bytes())["intent"]
+        for name in ("monitor", "declared_monitor"):
+            del body["lists"][0][name]
+        for name in ("timed", "rest"):
+            del body["classes"]["3"][name]
+        canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+        document = {
+            "schema": "neurowall-state/1",
+            "checksum": hashlib.sha256(canonical).hexdigest(),
+            "intent": body,
+        }
+        state_file(store).write_text(json.dumps(document))
+        assert store.load() == state
 
     def test_first_start_is_an_empty_state(self, store: StateStore) -> None:
         """A new directory holds generation 0 and no lists."""
@@ -125,6 +158,23 @@ class TestDamage:
         state_file(store).unlink()
         with pytest.raises(StateError, match="is missing, but there are lists"):
             store.load()
+
+    def test_damaged_terms_name_the_list(self, store: StateStore) -> None:
+        """Missing, cut or exchanged terms are an error, never an empty list."""
+        digest = store.put_terms(TERMS)
+        path = list_file(store)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-30])
+        with pytest.raises(StateError, match=r"damaged .*it holds list 'operator-block-timed'"):
+            store.get_terms(digest, "operator-block-timed")
+        path.write_bytes(whole)
+        exchanged = store.put_terms(TermSet(TERMS.v4, Terms.empty(6)))
+        path.write_bytes((store.directory / "lists" / f"{exchanged}.npz").read_bytes())
+        with pytest.raises(StateError, match="does not match its name"):
+            store.get_terms(digest, "operator-block-timed")
+        path.unlink()
+        with pytest.raises(StateError, match="is missing"):
+            store.get_terms(digest, "operator-block-timed")
 
     def test_missing_entries_name_the_list(self, store: StateStore) -> None:
         """A list whose file is gone is an error that names it."""

@@ -6,17 +6,16 @@ import pytest
 
 from neurowall.data.state import StateStore
 from neurowall.logic.engine import Engine
-from neurowall.model.policy import Capacity, Interface, ListSpec, Policy
+from neurowall.model.policy import Capacity, EngineName, Interface, ListSpec, Policy
 from tests.unit.logic.fake import FakeDataPlane
 
 StartEngine = Callable[..., Engine]
 
 
-def policy_of(*specs: ListSpec, capacity: Capacity | None = None) -> Policy:
+def policy_of(*specs: ListSpec, capacity: Capacity | None = None, engine: EngineName = "buckets") -> Policy:
     """A policy with one interface and these lists."""
-    return Policy(
-        interfaces=(Interface(name="wan0", zone="external"),), lists=specs, capacity=capacity or Capacity()
-    )
+    interface = Interface(name="wan0", zone="external")
+    return Policy(interfaces=(interface,), lists=specs, capacity=capacity or Capacity(), engine=engine)
 
 
 @pytest.fixture
@@ -30,13 +29,16 @@ def start(plane: FakeDataPlane, tmp_path: Path) -> Iterator[StartEngine]:
     """Start an engine on the test's kernel and state directory; a second call restarts it."""
     running: list[StateStore] = []
 
-    def begin(*specs: ListSpec, capacity: Capacity | None = None) -> Engine:
+    def begin(*specs: ListSpec, capacity: Capacity | None = None, engine: EngineName = "buckets") -> Engine:
         for store in running:
             store.close()
         running.append(StateStore(tmp_path / "state"))
-        engine = Engine(policy_of(*specs, capacity=capacity), plane, running[-1])
-        engine.start()
-        return engine
+        if capacity:
+            plane.held_capacity = capacity
+        policy = policy_of(*specs, capacity=capacity, engine=engine)
+        started = Engine(policy, plane, running[-1], clock=plane.clock)
+        started.start()
+        return started
 
     yield begin
     for store in running:

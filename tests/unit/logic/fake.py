@@ -1,32 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """A data plane in memory. It outlives engines, as pinned maps outlive daemons."""
 
+import time
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
+from typing import Any
 
 import numpy as np
 
 from neurowall.model.counters import Counter
 from neurowall.model.entries import Entries
 from neurowall.model.errors import KernelError, MapFull
-from neurowall.model.image import ClassDef, Contents, Table
+from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
+from neurowall.model.policy import Capacity
 from neurowall.model.reasons import Reason
 
 BITS = {4: 32, 6: 128}
 Key = tuple[int, int, int]  # family, length, address
+Held = tuple[dict[Key, int], dict[Key, tuple[float, float]], dict[int, ClassDef]]
 
 
 class FakeDataPlane:
     """Tables as a dict. The hooks let tests watch and break it.
 
-    after_row is called after every single entry changed. before is called with the name of each operation,
-    and may raise. limits bounds maps by name; a put stops half-way with MapFull.
+    after_row is called after every single entry or expiry changed. before is called with the name of each
+    operation, and may raise. limits bounds maps by name; a put stops half-way with MapFull. clock: Unix time
+    in seconds, as its programs see it. ends: the end of an allow and that of a block, by entry.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: Capacity | None = None) -> None:
         self.rows: dict[Key, int] = {}
+        self.ends: dict[Key, tuple[float, float]] = {}
         self.classes: dict[int, ClassDef] = {}
+        self.clock: Callable[[], float] = time.time
+        self.held_capacity = capacity or Capacity()
         self.limits: dict[str, int] = {}
         self.counted: dict[int, Counter] = {}
         self.operations: list[str] = []
@@ -34,10 +42,33 @@ class FakeDataPlane:
         self.before: Callable[[str], None] = lambda _: None
         self.lose_put: Callable[[Key], bool] = lambda _: False
         self.states: list[InterfaceStatus] = []
+        self.in_force: Held | None = None
 
     def _begin(self, operation: str) -> None:
         self.operations.append(operation)
         self.before(operation)
+
+    @property
+    def capacity(self) -> Capacity:
+        """As the test says, or as it was made to grow."""
+        return self.held_capacity
+
+    def grow(self, capacity: Capacity, fill: Callable[[], None]) -> None:
+        """Empty tables, filled; then they are in force. Until then `in_force` is what packets meet."""
+        self._begin("grow")
+        before, limits = (self.rows, self.ends, self.classes), self.limits
+        self.in_force = before
+        self.rows, self.ends, self.classes, self.limits = {}, {}, {}, {}
+        try:
+            fill()
+            self._begin("switch")
+        except BaseException:
+            self.rows, self.ends, self.classes = before
+            self.limits = limits
+            raise
+        finally:
+            self.in_force = None
+        self.held_capacity = capacity
 
     @property
     def written(self) -> list[str]:
@@ -78,22 +109,55 @@ class FakeDataPlane:
             self.classes[definition.id] = definition
             self.after_row()
 
+    def put_expiries(self, expiries: Expiries) -> None:
+        """Insert or replace, row by row."""
+        self._begin("put_expiries")
+        ends = zip(expiries.allow_until.tolist(), expiries.block_until.tolist(), strict=True)
+        for row, pair in zip(expiries.entries.rows(), ends, strict=True):
+            self.ends[row.family, row.length, row.value] = pair
+            self.after_row()
+
+    def delete_expiries(self, entries: Entries) -> None:
+        """Remove, row by row."""
+        self._begin("delete_expiries")
+        for row in entries.rows():
+            self.ends.pop((row.family, row.length, row.value), None)
+            self.after_row()
+
+    def expiries(self, family: int) -> Expiries:
+        """All of them, a little off, as after a conversion between clocks."""
+        rows = [(key, ends) for key, ends in self.ends.items() if key[0] == family]
+        return Expiries.make(
+            family,
+            _addresses(family, [a for (_, _, a), _ in rows]),
+            np.array([length for (_, length, _), _ in rows], np.uint8),
+            np.array([allow and allow + 0.01 for _, (allow, _) in rows], np.float64),
+            np.array([block and block + 0.01 for _, (_, block) in rows], np.float64),
+        )
+
     def grace(self) -> None:
         """Note the wait."""
         self._begin("grace")
 
     def contents(self) -> Contents:
-        """All rows, and the verdicts of classes in use."""
+        """All rows, and the verdicts of classes in use and of those that come after them."""
         self._begin("contents")
-        used = {i: self.classes[i].verdict for i in set(self.rows.values()) if i in self.classes}
-        return Contents(self._table(4), self._table(6), used)
+        used: dict[int, ClassDef] = {}
+        waiting = set(self.rows.values())
+        while waiting:
+            class_id = waiting.pop()
+            if class_id in self.classes and class_id not in used:
+                used[class_id] = self.classes[class_id]
+                waiting.add(used[class_id].rest)
+        verdicts = {i: known.verdict for i, known in used.items()}
+        rests = {i: known.rest for i, known in used.items() if known.timed}
+        return Contents(self._table(4), self._table(6), verdicts, rests)
 
     def _table(self, family: int) -> Table:
         rows = [(key, class_id) for key, class_id in self.rows.items() if key[0] == family]
-        addresses = [a if family == 4 else a.to_bytes(16, "big") for (_, _, a), _ in rows]
         return Table.make(
             family,
-            np.array(addresses, np.uint32 if family == 4 else "S16"),
+            _addresses(family, [a for (_, _, a), _ in rows]),
             np.array([length for (_, length, _), _ in rows], np.uint8),
             np.array([class_id for _, class_id in rows], np.uint16),
         )
@@ -101,18 +165,40 @@ class FakeDataPlane:
     def lookup(self, address: str) -> tuple[int, int] | None:
         """Longest match."""
         self.before("lookup")
-        wanted = ip_address(address)
+        key = self._match(self.rows, address)
+        return (self.rows[key], key[1]) if key else None
+
+    def _match(self, rows: Iterable[Key], address: str) -> Key | None:
+        held, wanted = set(rows), ip_address(address)
         bits = BITS[wanted.version]
         for length in range(bits, 0, -1):
             key = (wanted.version, length, int(wanted) >> (bits - length) << (bits - length))
-            if key in self.rows:
-                return self.rows[key], length
+            if key in held:
+                return key
         return None
 
     def verdict(self, address: str) -> str | None:
-        """What a packet from *address* gets."""
-        found = self.lookup(address)
-        return self.classes[found[0]].verdict if found else None
+        """What a packet from *address* gets now; None also if its class decides nothing."""
+        decides = self.decides(address)
+        return decides.verdict if decides and decides.verdict != "none" else None
+
+    def decides(self, address: str) -> ClassDef | None:
+        """The class that a packet from *address* is counted under now."""
+        rows, ends, classes = self.in_force or (self.rows, self.ends, self.classes)
+        key = self._match(rows, address)
+        if not key:
+            return None
+        covering = self._match(ends, address)
+        # An expiry that is missing is a fault: a block is then on, an allow is not.
+        allow, block = ends[covering] if covering else (0.0, float("inf"))
+        found = classes[rows[key]]
+        for _ in range(3):
+            if not found.timed or self.clock() < (allow if found.timed == "allow" else block):
+                return found
+            if not found.rest:
+                return None
+            found = classes[found.rest]
+        raise AssertionError("more classes come after each other than the kernel follows")
 
     def class_counters(self) -> dict[int, Counter]:
         """What the test says was counted."""
@@ -138,6 +224,11 @@ class FakeDataPlane:
     def detach(self) -> None:
         """Note the call."""
         self._begin("detach")
+
+
+def _addresses(family: int, values: list[int]) -> "np.ndarray[tuple[int], np.dtype[Any]]":
+    held = [value if family == 4 else value.to_bytes(16, "big") for value in values]
+    return np.array(held, np.uint32 if family == 4 else "S16")
 
 
 def broken(operation: str, after: int = 0) -> Callable[[str], None]:

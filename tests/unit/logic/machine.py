@@ -6,6 +6,7 @@ from pathlib import Path
 
 from neurowall.data.state import StateStore
 from neurowall.logic.engine import Engine
+from neurowall.logic.results import ListInfo
 from neurowall.model.address import Entry
 from neurowall.model.intent import Intent
 from neurowall.model.policy import Capacity, ListSpec
@@ -24,6 +25,13 @@ CHANGES: dict[str, Change] = {
     "load": lambda engine: engine.load_list("bad", "block", MORE),
     "replace": lambda engine: engine.replace_list("feed", MORE),
     "remove": lambda engine: engine.remove_list("loaded"),
+    "ban": lambda engine: engine.block(["192.0.2.1", "198.51.100.7", "203.0.113.0/24"], ttl=3600),
+    "ban again": lambda engine: engine.block(["192.0.2.88"], ttl=3600),
+    "ban for good": lambda engine: engine.block(["192.0.2.88", "192.0.2.89"]),
+    "pardon": lambda engine: engine.unblock(["192.0.2.88", "192.0.2.77"]),
+    "allow for a while": lambda engine: engine.allow(["198.51.100.0/28"], ttl=60),
+    "monitor": lambda engine: engine.set_monitor("feed", monitor=True),
+    "enforce": lambda engine: engine.set_monitor("watched", monitor=False),
 }
 
 
@@ -32,6 +40,9 @@ def prepared(start: StartEngine, capacity: Capacity | None = None) -> Engine:
     engine = start(FEED, capacity=capacity)
     engine.block(["192.0.2.77", "2001:db8::/64"])
     engine.load_list("loaded", "block", "203.0.113.7\n192.0.2.99\n")
+    engine.load_list("watched", "block", "192.0.2.0/25\n192.0.2.88\n", monitor=True)
+    engine.block(["192.0.2.88", "192.0.2.96/28"], ttl=1800)
+    engine.allow(["192.0.2.97"], ttl=1800)
     return engine
 
 
@@ -45,6 +56,7 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.plane = FakeDataPlane()
+        self.plane.clock = lambda: 1_000_000.0
         self._directory = directory
         self._store = StateStore(directory)
 
@@ -53,7 +65,9 @@ class World:
         self._store.close()
         self._store = StateStore(self._directory)
         self.plane.after_row = lambda: None
-        engine = Engine(policy_of(*specs, capacity=capacity), self.plane, self._store)
+        if capacity:
+            self.plane.held_capacity = capacity
+        engine = Engine(policy_of(*specs, capacity=capacity), self.plane, self._store, clock=self.plane.clock)
         engine.start()
         return engine
 
@@ -68,9 +82,23 @@ class World:
 
 def agrees(engine: Engine, plane: FakeDataPlane) -> bool:
     """The kernel holds just what the engine's lists mean, by the oracle's scan."""
-    lists = [RawList(info.name, info.verdict, engine.show_list(info.name).entries) for info in engine.lists()]
-    rows = {str(Entry(family, value, length)) for family, length, value in plane.rows}
-    return rows == {text for raw in lists for text in raw.texts} and all(
-        plane.verdict(first) == judge(lists, first).verdict
-        for first in (text.partition("/")[0] for text in rows)
+    lists = [raw_of(engine, info) for info in engine.lists()]
+    rows, ends = (
+        {str(Entry(family, value, length)) for family, length, value in held}
+        for held in (plane.rows, plane.ends)
     )
+    return (
+        rows == {text for raw in lists for text in raw.texts}
+        and ends == {text for raw in lists for text in raw.texts if raw.ends}
+        and all(
+            plane.verdict(first) == judge(lists, first, plane.clock()).verdict
+            for first in (text.partition("/")[0] for text in rows)
+        )
+    )
+
+
+def raw_of(engine: Engine, info: ListInfo) -> RawList:
+    """A list as the engine shows it, for the oracle."""
+    page = engine.show_list(info.name)
+    ends = tuple(end for end in page.expires if end is not None)
+    return RawList(info.name, info.verdict, page.entries, info.monitor, ends)

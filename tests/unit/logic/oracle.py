@@ -12,11 +12,13 @@ Address = IPv4Address | IPv6Address
 
 
 class RawList(NamedTuple):
-    """A list as an operator writes it."""
+    """A list as an operator writes it. ends: when each of the texts of a timed list ends."""
 
     name: str
     verdict: str
     texts: tuple[str, ...]
+    monitor: bool = False
+    ends: tuple[float, ...] = ()
 
 
 class Answer(NamedTuple):
@@ -27,16 +29,28 @@ class Answer(NamedTuple):
     members: frozenset[str]
 
 
-def judge(lists: Sequence[RawList], address: str) -> Answer:
-    """Scan every entry of every list."""
-    wanted = ip_address(address)
-    hits = [raw for raw in lists if any(wanted in ip_network(text, strict=False) for text in raw.texts)]
+def judge(lists: Sequence[RawList], address: str, now: float = 0.0) -> Answer:
+    """Scan every entry of every list: permanent allow, timed allow, permanent block, timed block."""
+    hits = [raw for raw in lists if end_of(raw, address) > now]
     names = frozenset(raw.name for raw in hits)
     for verdict, answer in (("allow", "pass"), ("block", "drop")):
-        for raw in hits:
-            if raw.verdict == verdict:
-                return Answer(answer, raw.name, names)
+        for timed in (False, True):
+            for raw in hits:
+                if raw.verdict == verdict and bool(raw.ends) == timed and not raw.monitor:
+                    return Answer(answer, raw.name, names)
     return Answer(None, None, names)
+
+
+def end_of(raw: RawList, address: str) -> float:
+    """Until when a list covers the address: 0 if it does not, without end if it is not timed."""
+    ends = raw.ends or (float("inf"),) * len(raw.texts)
+    covering = [end for text, end in zip(raw.texts, ends, strict=True) if _holds(text, address)]
+    return max(covering, default=0.0)
+
+
+@lru_cache(maxsize=100_000)
+def _holds(text: str, address: str) -> bool:
+    return ip_address(address) in ip_network(text, strict=False)
 
 
 def longest(rows: Iterable[tuple[str, int]], address: str) -> int:
@@ -85,9 +99,35 @@ def entry_sets(max_size: int = 8) -> st.SearchStrategy[tuple[str, ...]]:
 
 @st.composite
 def raw_lists(draw: st.DrawFn, max_lists: int = 4) -> list[RawList]:
-    """Some lists of both verdicts."""
+    """Some lists of both verdicts, a few of which only count."""
     count = draw(st.integers(0, max_lists))
     return [
-        RawList(f"list-{i}", draw(st.sampled_from(["block", "block", "allow"])), draw(entry_sets()))
+        RawList(
+            f"list-{i}",
+            draw(st.sampled_from(["block", "block", "allow"])),
+            draw(entry_sets()),
+            monitor=draw(st.sampled_from([False, False, False, True])),
+        )
         for i in range(count)
     ]
+
+
+ENDS = (10.0, 20.0)
+MOMENTS = (5.0, 10.0, 15.0, 25.0)  # before, at, between and after the ends
+
+
+@st.composite
+def timed_lists(draw: st.DrawFn) -> list[RawList]:
+    """The two timed lists; what is in one of them has an end."""
+    lists = []
+    for verdict in ("allow", "block"):
+        held = {
+            str(ip_network(text, strict=False)): draw(st.sampled_from(ENDS)) for text in draw(entry_sets(5))
+        }
+        lists.append(RawList(f"operator-{verdict}-timed", verdict, tuple(held), ends=tuple(held.values())))
+    return lists
+
+
+def all_lists(max_lists: int = 3) -> st.SearchStrategy[list[RawList]]:
+    """Lists of every kind, in the order in which the product has them."""
+    return st.builds(lambda some, timed: [*some, *timed], raw_lists(max_lists), timed_lists())

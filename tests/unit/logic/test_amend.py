@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurowall.logic.amend import amend
+from neurowall.logic.amend import Amendment, ListEdit, amend
 from neurowall.logic.classes import Registry
 from neurowall.logic.compile import Compiled, compile_lists
 from neurowall.model.entries import FAMILIES, EntrySet
@@ -20,6 +20,11 @@ EDITED = "edited"
 def fresh(lists: list[RawList], capacity: Capacity = CAPACITY) -> Compiled:
     """A full compilation."""
     return compile_lists(named(lists), Registry(capacity.classes), capacity)
+
+
+def amended(compiled: Compiled, add: EntrySet, remove: EntrySet, capacity: Capacity = CAPACITY) -> Amendment:
+    """One edited list."""
+    return amend(compiled, [ListEdit(EDITED, add, remove)], capacity)
 
 
 def meanings(image: Image) -> dict[str, tuple[str, str, frozenset[str]]]:
@@ -64,7 +69,7 @@ def test_equals_a_full_compilation(
     for add_texts, remove_texts in edits:
         add, remove = EntrySet.from_strings(add_texts), EntrySet.from_strings(remove_texts)
         held = held.minus(remove).union(add)
-        change = amend(compiled, EDITED, add, remove, CAPACITY)
+        change = amended(compiled, add, remove)
         lists[[raw.name for raw in lists].index(EDITED)] = RawList(EDITED, verdict, tuple(held.to_strings()))
         same(change.compiled, fresh(lists))
 
@@ -82,10 +87,9 @@ def test_knows_the_capacity() -> None:
     capacity = Capacity(hosts4=2)
     compiled = fresh([RawList(EDITED, "block", ("203.0.113.1", "203.0.113.2"))], capacity)
     with pytest.raises(CapacityError, match="list 'edited' brings hosts4 to 3"):
-        amend(compiled, EDITED, EntrySet.from_strings(["203.0.113.3"]), EntrySet.empty(), capacity)
-    replaced = amend(
+        amended(compiled, EntrySet.from_strings(["203.0.113.3"]), EntrySet.empty(), capacity)
+    replaced = amended(
         compiled,
-        EDITED,
         EntrySet.from_strings(["203.0.113.3"]),
         EntrySet.from_strings(["203.0.113.1"]),
         capacity,
@@ -101,6 +105,6 @@ def test_a_wide_prefix_touches_only_what_it_covers() -> None:
             RawList("feed", "block", ("203.0.113.1", "203.0.113.128/25", "198.51.100.1", "203.0.0.0/16")),
         ]
     )
-    change = amend(compiled, EDITED, EntrySet.from_strings(["203.0.113.0/24"]), EntrySet.empty(), CAPACITY)
+    change = amended(compiled, EntrySet.from_strings(["203.0.113.0/24"]), EntrySet.empty())
     assert {text for text, _ in rows(change.new)} == {"203.0.113.0/24", "203.0.113.128/25", "203.0.113.1/32"}
     assert len(change.old.v4) == 2

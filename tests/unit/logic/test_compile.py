@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from neurowall.logic.compile import NamedList, compile_image
 from neurowall.logic.cover import match
@@ -12,14 +14,24 @@ from neurowall.model.entries import FAMILIES, EntrySet
 from neurowall.model.errors import CapacityError
 from neurowall.model.image import ClassDef, Image
 from neurowall.model.policy import Capacity
-from tests.unit.logic.oracle import ADDRESSES, Answer, RawList, judge, longest, raw_lists
+from tests.unit.logic.oracle import (
+    ADDRESSES,
+    MOMENTS,
+    Answer,
+    RawList,
+    all_lists,
+    end_of,
+    judge,
+    longest,
+    raw_lists,
+)
 
 CAPACITY = Capacity()
 
 
 def named(lists: Sequence[RawList]) -> list[NamedList]:
     """The lists as the compiler takes them."""
-    return [NamedList(raw.name, raw.verdict, EntrySet.from_strings(raw.texts)) for raw in lists]
+    return [NamedList(raw.name, raw.verdict, EntrySet.from_strings(raw.texts), raw.monitor) for raw in lists]
 
 
 def rows(image: Image) -> list[tuple[str, int]]:
@@ -38,7 +50,28 @@ def answer(image: Image, class_id: int) -> Answer:
     if not class_id:
         return Answer(None, None, frozenset())
     definition = image.classes[class_id]
+    if definition.verdict == "none":
+        return Answer(None, None, definition.members)
     return Answer(definition.verdict, definition.list, definition.members)
+
+
+class HasClasses(Protocol):
+    """An image, or two."""
+
+    @property
+    def classes(self) -> Mapping[int, ClassDef]:
+        """What ids mean."""
+
+
+def decides(image: HasClasses, class_id: int, allow_until: float, block_until: float, now: float) -> int:
+    """The class that the kernel comes to, from the one that the tables have; 0 if everything has ended."""
+    for _ in range(3):
+        found = image.classes.get(class_id)
+        until = {"allow": allow_until, "block": block_until}.get(found.timed if found else "", float("inf"))
+        if found is None or now < until:
+            return class_id
+        class_id = found.rest
+    raise AssertionError("the kernel follows three classes at most")
 
 
 class TestAgainstTheOracle:
@@ -49,6 +82,22 @@ class TestAgainstTheOracle:
         table = rows(image)
         for address in ADDRESSES:
             assert answer(image, longest(table, address)) == judge(lists, address), address
+
+    @given(all_lists(), st.sampled_from(MOMENTS))
+    def test_at_any_moment(self, lists: list[RawList], now: float) -> None:
+        """With entries that end, the class that the kernel comes to has verdict and name of a linear scan.
+
+        Its members are all that still cover, and beyond these only timed ones, whose end it need not look at.
+        """
+        image = compile_image(named(lists), {}, CAPACITY)
+        table = rows(image)
+        for address in ADDRESSES:
+            allow, block = (end_of(raw, address) for raw in lists[-2:])
+            found = answer(image, decides(image, longest(table, address), allow, block, now))
+            truth = judge(lists, address, now)
+            assert (found.verdict, found.list) == (truth.verdict, truth.list), address
+            assert truth.members <= found.members
+            assert found.members - truth.members <= {raw.name for raw in lists[-2:]}
 
     @given(raw_lists())
     def test_match_is_the_longest_match(self, lists: list[RawList]) -> None:
@@ -62,13 +111,15 @@ class TestAgainstTheOracle:
             row = int(match(family_table.entries, entries.address)[0])
             assert (int(family_table.class_id[row]) if row >= 0 else 0) == longest(table, address)
 
-    @given(raw_lists())
+    @given(all_lists())
     def test_only_what_lists_hold_is_in_the_image(self, lists: list[RawList]) -> None:
-        """No entry is invented or cut: the image has the union of the lists, and no unused class."""
+        """No entry is invented or cut: the image has the union of the lists, and no class without a use."""
         image = compile_image(named(lists), {}, CAPACITY)
         wanted = EntrySet.from_strings([text for raw in lists for text in raw.texts])
         assert EntrySet(image.v4.entries, image.v6.entries) == wanted
         used = {int(i) for i in np.concatenate((image.v4.class_id, image.v6.class_id))}
+        used |= {image.classes[i].rest for i in used} - {0}
+        used |= {image.classes[i].rest for i in used} - {0}
         assert used == set(image.classes)
         assert 0 not in used
 
@@ -151,9 +202,9 @@ class TestCapacity:
             RawList("two", "block", texts),
             RawList("three", "block", ()),
         ]
-        assert compile_image(named(lists), {}, Capacity(**{what: 2}))
+        assert compile_image(named(lists), {}, Capacity.model_validate({what: 2}))
         with pytest.raises(CapacityError, match=r"list 'two' brings .* to 2, the limit is 1") as caught:
-            compile_image(named(lists), {}, Capacity(**{what: 1}))
+            compile_image(named(lists), {}, Capacity.model_validate({what: 1}))
         assert (caught.value.what, caught.value.limit, caught.value.wanted) == (what, 1, 2)
 
     def test_too_many_classes(self) -> None:

@@ -7,18 +7,30 @@ The same check runs on wrongly ordered steps, and must find them out.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from random import Random
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from neurowall.logic.compile import compile_image
 from neurowall.logic.difference import Difference, difference, isolated_stale
 from neurowall.model.entries import FAMILIES, EntrySet
 from neurowall.model.image import ClassDef, Contents, Image, Table
-from tests.unit.logic.oracle import ADDRESSES, RawList, longest, raw_lists
-from tests.unit.logic.test_compile import CAPACITY, named, rows
+from tests.unit.logic.oracle import (
+    ADDRESSES,
+    MOMENTS,
+    RawList,
+    all_lists,
+    end_of,
+    judge,
+    longest,
+    raw_lists,
+    timed_lists,
+)
+from tests.unit.logic.test_compile import CAPACITY, decides, named, rows
 
 Row = tuple[str, int]
 State = dict[str, int]  # text of an entry to class id
@@ -27,26 +39,73 @@ Violations = list[str]
 
 @dataclass(frozen=True)
 class Change:
-    """Two images, and what all their classes mean."""
+    """Two images, what all their classes mean, and when the ends are while one becomes the other."""
 
     old: Image
     new: Image
+    old_lists: list[RawList]
+    new_lists: list[RawList]
 
-    @property
+    @cached_property
+    def moments(self) -> tuple[float, ...]:
+        """When to look: verdicts change only at an end."""
+        return MOMENTS if any(raw.texts for raw in self.old_lists + self.new_lists if raw.ends) else (0.0,)
+
+    @cached_property
     def classes(self) -> dict[int, ClassDef]:
         """The classes of both."""
         return {**self.old.classes, **self.new.classes}
 
-    def verdict(self, state: State, address: str) -> str | None:
-        """What an address gets from a table in some state."""
-        class_id = longest(state.items(), address)
-        return self.classes[class_id].verdict if class_id else None
+    def wrong(self, state: State) -> Violations:
+        """The addresses to which a table in some state gives neither their old nor their new verdict."""
+        found = []
+        for address in ADDRESSES:
+            held, (allow, block) = longest(state.items(), address), self.ends[address]
+            for moment in self.moments:
+                class_id = decides(self, held, allow, block, moment)
+                verdict = self.classes[class_id].verdict if class_id else "none"
+                if verdict not in self.allowed[address, moment]:
+                    found.append(address)
+        return found
+
+    @cached_property
+    def ends(self) -> dict[str, list[float]]:
+        """The ends that the kernel has for each address while tables change: the later ones."""
+        both = [raw for raw in self.old_lists + self.new_lists if raw.name.endswith("-timed")]
+        return {
+            address: [
+                max((end_of(raw, address) for raw in both if raw.verdict == kind), default=0.0)
+                for kind in ("allow", "block")
+            ]
+            for address in ADDRESSES
+        }
+
+    @cached_property
+    def allowed(self) -> dict[tuple[str, float], set[str]]:
+        """What a scan says of the old and of the new lists, for each address and moment."""
+        return {
+            (a, t): {judge(lists, a, t).verdict or "none" for lists in (self.old_lists, self.new_lists)}
+            for a in ADDRESSES
+            for t in self.moments
+        }
 
 
 def change_of(old: list[RawList], new: list[RawList]) -> Change:
     """Compile both, the new one with the classes of the old one known, as the engine does."""
     before = compile_image(named(old), {}, CAPACITY)
-    return Change(before, compile_image(named(new), before.classes, CAPACITY, held=before.classes))
+    after = compile_image(named(new), before.classes, CAPACITY, held=before.classes)
+    return Change(before, after, old, new)
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> Change:
+    """As the engine makes them: of lists of any kind, or of one of the timed lists."""
+    lists, timed = draw(raw_lists(max_lists=3)), draw(timed_lists())
+    if draw(st.booleans()):
+        return change_of([*lists, *timed], [*draw(raw_lists(max_lists=3)), *timed])
+    other, kind = list(timed), draw(st.integers(0, 1))
+    other[kind] = draw(timed_lists())[kind]
+    return change_of([*lists, *timed], [*lists, *other])
 
 
 def table_rows(table: Table) -> list[Row]:
@@ -77,19 +136,17 @@ def states(old: State, steps: Difference, *, deletes_first: bool = False) -> Ite
 def violations(change: Change, steps: Difference, *, deletes_first: bool = False) -> Violations:
     """Where an address has neither its old nor its new verdict."""
     old, new = dict(rows(change.old)), dict(rows(change.new))
-    allowed = {a: {change.verdict(old, a), change.verdict(new, a)} for a in ADDRESSES}
     state, found = old, []
     for state in states(old, steps, deletes_first=deletes_first):
-        found += [a for a in ADDRESSES if change.verdict(state, a) not in allowed[a]]
+        found += change.wrong(state)
     assert state == new, "the steps do not lead to the new image"
     return found
 
 
 def torn_reads(change: Change, steps: Difference) -> Violations:
     """Where a packet that reads each length before or after the changes of one round gets a wrong verdict."""
-    old, new = dict(rows(change.old)), dict(rows(change.new))
     found = []
-    before = dict(old)
+    before = dict(rows(change.old))
     for groups in [*steps.put_rounds, *steps.delete_rounds]:
         after = dict(before)
         for group in groups:
@@ -102,10 +159,7 @@ def torn_reads(change: Change, steps: Difference) -> Violations:
             seen_after = {length for length, late in zip(lengths, chosen, strict=True) if late}
             view = {t: i for t, i in before.items() if _length(t) not in seen_after}
             view |= {t: i for t, i in after.items() if _length(t) in seen_after}
-            for address in ADDRESSES:
-                allowed = {change.verdict(old, address), change.verdict(new, address)}
-                if change.verdict(view, address) not in allowed:
-                    found.append(address)
+            found += change.wrong(view)
         before = after
     return found
 
@@ -148,34 +202,28 @@ def one_round(steps: Difference) -> Difference:
 
 
 class TestEveryStep:
-    @given(raw_lists(max_lists=3), raw_lists(max_lists=3))
-    def test_gives_the_old_or_the_new_verdict(self, old: list[RawList], new: list[RawList]) -> None:
-        """After each single put and delete, every address has its old or its new verdict."""
-        change = change_of(old, new)
+    @given(changes())
+    def test_gives_the_old_or_the_new_verdict(self, change: Change) -> None:
+        """After each single put and delete, every address has its old or its new verdict, at any moment."""
         assert not violations(change, difference(change.old, change.new))
 
-    @given(raw_lists(max_lists=3), raw_lists(max_lists=3))
-    def test_also_for_a_packet_under_way(self, old: list[RawList], new: list[RawList]) -> None:
+    @given(changes())
+    def test_also_for_a_packet_under_way(self, change: Change) -> None:
         """The same holds for a packet that sees some changes of a round and misses others."""
-        change = change_of(old, new)
         assert not torn_reads(change, difference(change.old, change.new))
 
-    @given(raw_lists(max_lists=3), raw_lists(max_lists=3))
-    def test_also_when_room_is_made_first(self, old: list[RawList], new: list[RawList]) -> None:
+    @given(changes())
+    def test_also_when_room_is_made_first(self, change: Change) -> None:
         """Isolated stale entries may go before everything else, in any order."""
-        change = change_of(old, new)
         state = dict(rows(change.old))
-        allowed = {
-            a: {change.verdict(state, a), change.verdict(dict(rows(change.new)), a)} for a in ADDRESSES
-        }
         early = Difference((), (), (tuple(isolated_stale(change.old, change.new)),))
         for text in [text for group in entry_rows(early) for text in reversed(group)]:
             del state[text]
-            assert all(change.verdict(state, a) in allowed[a] for a in ADDRESSES)
+            assert not change.wrong(state)
         remaining = Image(*_tables(change.old, state), change.old.classes)
         assert not violations(replace(change, old=remaining), difference(remaining, change.new))
 
-    @given(raw_lists(max_lists=3))
+    @given(all_lists())
     def test_no_step_without_a_difference(self, lists: list[RawList]) -> None:
         """The same image twice is no work; the two images share their class ids."""
         change = change_of(lists, lists)
@@ -249,6 +297,15 @@ class TestShape:
         change = change_of([], new)
         steps = difference(change.old, change.new)
         assert [[int(t.length[0]) for t in group] for group in steps.put_rounds] == [[32], [24]]
+
+    def test_a_class_with_an_end_conflicts_with_every_other(self) -> None:
+        """Both drop now, but one of them not for long; entries of the very same class are no conflict."""
+        block = RawList("operator-block-timed", "block", ("203.0.113.0/24",), ends=(10.0,))
+        feed = RawList("feed", "block", ("203.0.113.1",))
+        steps = difference(Image.empty(), change_of([], [feed, block]).new)
+        assert [[int(t.length[0]) for t in group] for group in steps.put_rounds] == [[32], [24]]
+        both = block._replace(texts=("203.0.113.0/24", "203.0.113.1"), ends=(10.0, 20.0))
+        assert len(difference(Image.empty(), change_of([], [both]).new).put_rounds) == 1
 
     def test_entries_of_unknown_classes_conflict_with_everything(self) -> None:
         """What an unknown id means in the kernel is not guessed."""

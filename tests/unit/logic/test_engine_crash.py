@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from neurowall.logic.engine import Engine
+from neurowall.logic.results import ListInfo
 from tests.unit.data.faults import Crash, fault_at
 from tests.unit.logic.machine import CHANGES, FEED, World, agrees
+
+Content = list[tuple[ListInfo, tuple[str, ...], tuple[float | None, ...]]]
 
 
 class TestCrash:
@@ -67,7 +70,7 @@ def crash_after(rows: int) -> Callable[[], None]:
     return hook
 
 
-def wanted(directory: Path, change: str) -> dict[str, tuple[str, ...]]:
+def wanted(directory: Path, change: str) -> Content:
     """The lists after an undisturbed change."""
     world = World(directory)
     engine = world.prepared()
@@ -76,6 +79,11 @@ def wanted(directory: Path, change: str) -> dict[str, tuple[str, ...]]:
     return content(engine)
 
 
-def content(engine: Engine) -> dict[str, tuple[str, ...]]:
-    """What all lists hold."""
-    return {info.name: engine.show_list(info.name).entries for info in engine.lists()}
+def content(engine: Engine) -> Content:
+    """All lists: what they hold, until when, and whether they only count."""
+    return [(page.info, page.entries, page.expires) for page in map(engine.show_list, names(engine))]
+
+
+def names(engine: Engine) -> list[str]:
+    """The names of all lists."""
+    return [info.name for info in engine.lists()]

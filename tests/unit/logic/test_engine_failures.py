@@ -9,6 +9,7 @@ import pytest
 from neurowall.data.state import StateStore
 from neurowall.logic.engine import Engine
 from neurowall.model.errors import ApplyError, KernelError, MapFull, StateError
+from neurowall.model.policy import Capacity
 from tests.unit.data.faults import fault_at
 from tests.unit.logic.conftest import StartEngine, policy_of
 from tests.unit.logic.fake import FakeDataPlane
@@ -20,7 +21,7 @@ class TestKernelFailure:
         self, start: StartEngine, plane: FakeDataPlane, tmp_path: Path
     ) -> None:
         """Some entries were written already: kernel, state and generation go back to what they were."""
-        engine = prepared(start)
+        engine = prepared(start, Capacity(grow=False))
         rows, saved, before = dict(plane.rows), intent(tmp_path), engine.status()
         plane.limits["hosts4"] = 10
         with pytest.raises(
@@ -35,13 +36,25 @@ class TestKernelFailure:
         assert engine.block(["192.0.2.1"]).generation == before.generation + 1
 
     @pytest.mark.parametrize("change", CHANGES)
-    @pytest.mark.parametrize("operation", ["set_classes", "put", "delete", "grace", "lookup", "contents"])
+    @pytest.mark.parametrize(
+        "operation",
+        [
+            "set_classes",
+            "put",
+            "delete",
+            "grace",
+            "lookup",
+            "contents",
+            "put_expiries",
+            "delete_expiries",
+        ],
+    )
     def test_any_failing_operation_is_reverted(
         self, start: StartEngine, plane: FakeDataPlane, tmp_path: Path, change: str, operation: str
     ) -> None:
         """Whichever call fails once, everything is as before, and the change can be made again."""
         engine = prepared(start)
-        rows, saved = dict(plane.rows), intent(tmp_path)
+        rows, ends, saved = dict(plane.rows), dict(plane.ends), intent(tmp_path)
         failed: list[str] = []
 
         def once(name: str) -> None:
@@ -59,6 +72,7 @@ class TestKernelFailure:
         assert reverted == (True if failed else None)
         if failed:
             assert plane.rows == rows
+            assert plane.ends == ends
             assert intent(tmp_path) == saved
             CHANGES[change](engine)
         assert agrees(engine, plane)

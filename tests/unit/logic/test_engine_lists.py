@@ -157,7 +157,9 @@ class TestReload:
         assert (result.added, result.removed) == (1, 2)
         assert [plane.verdict(f"192.0.2.{i}") for i in (1, 2, 3)] == ["drop"] * 3
         assert plane.verdict("203.0.113.7") is None
-        assert [info.name for info in engine.lists()] == ["operator-allow", "operator-block", "new", "bad"]
+        assert [info.name for info in engine.lists()] == [
+            "operator-allow", "operator-block", "new", "bad", "operator-allow-timed", "operator-block-timed",
+        ]  # fmt: skip
 
     def test_the_same_policy_changes_nothing(self, start: StartEngine, plane: FakeDataPlane) -> None:
         """A reload without a change makes no generation."""
@@ -178,8 +180,8 @@ class TestReload:
     def test_more_than_lists_needs_a_restart(self, start: StartEngine) -> None:
         """What the kernel was set up with is not half changed."""
         engine = start(FEED)
-        with pytest.raises(PolicyError, match="capacity changed: restart the daemon"):
-            engine.reload_policy(policy_of(FEED, capacity=Capacity(hosts4=5)))
+        with pytest.raises(PolicyError, match="engine changed: restart the daemon"):
+            engine.reload_policy(policy_of(FEED).model_copy(update={"engine": "classic"}))
 
 
 class TestShow:

@@ -25,7 +25,7 @@ def running(lists: list[RawList], plane: FakeDataPlane) -> Iterator[Engine]:
         engine = Engine(policy_of(), plane, StateStore(Path(directory)))
         engine.start()
         for raw in lists:
-            engine.load_list(raw.name, raw.verdict, "\n".join(raw.texts))
+            engine.load_list(raw.name, raw.verdict, "\n".join(raw.texts), monitor=raw.monitor)
         yield engine
         engine.close()
 

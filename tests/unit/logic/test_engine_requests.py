@@ -79,7 +79,7 @@ class TestBlock:
         self, start: StartEngine, plane: FakeDataPlane
     ) -> None:
         """One host too many is refused by name of the list; kernel and generation stay."""
-        engine = start(FEED, capacity=Capacity(hosts4=2))
+        engine = start(FEED, capacity=Capacity(hosts4=2, grow=False))
         engine.block(["192.0.2.1"])
         rows = dict(plane.rows)
         with pytest.raises(CapacityError, match="list 'feed' brings hosts4 to 3, the limit is 2"):

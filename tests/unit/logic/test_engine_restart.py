@@ -7,7 +7,7 @@ import pytest
 
 from neurowall.model.errors import ApplyError, ListError, ListInvalid, StateError
 from neurowall.model.image import ClassDef
-from neurowall.model.policy import ListSpec
+from neurowall.model.policy import Capacity, ListSpec
 from tests.unit.logic.conftest import StartEngine
 from tests.unit.logic.fake import FakeDataPlane
 from tests.unit.logic.machine import FEED, MORE, agrees, intent, prepared
@@ -77,7 +77,7 @@ class TestRestart:
         plane.limits["hosts4"] = 6
         many = ListSpec(name="many", verdict="block", entries=tuple(MORE.split()))
         with pytest.raises(ApplyError, match="is full"):
-            start(FEED, many)
+            start(FEED, many, capacity=Capacity(grow=False))
         assert plane.rows == rows
         assert intent(tmp_path) == saved
 

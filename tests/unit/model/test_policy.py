@@ -24,8 +24,10 @@ lists:
     file: feed.txt
     entries: [203.0.113.7, 2001:db8::/48]
   - {name: partners, verdict: allow, file: /srv/partners.txt}
+  - {name: trial, verdict: block, monitor: true}
 engine: classic
-capacity: {hosts4: 2_000_000}
+capacity: {hosts4: 2_000_000, grow: false}
+bans: {repeat_factor: 3, max_ttl: 30d, memory: 12h}
 """
 HEAD = "interfaces:\n  - {name: wan0, zone: external}\n  - {name: lan0, zone: internal}\n"  # three lines
 
@@ -50,6 +52,10 @@ class TestGoodPolicy:
         assert policy.lists[0].entries == ("203.0.113.7", "2001:db8::/48")
         assert policy.engine == "classic"
         assert (policy.capacity.hosts4, policy.capacity.prefixes4) == (2_000_000, 250_000)
+        assert [spec.monitor for spec in policy.lists] == [False, False, True]
+        assert not policy.capacity.grow
+        bans = policy.bans
+        assert (bans.repeat_factor, bans.max_ttl_seconds, bans.memory_seconds) == (3, 30 * 86_400, 43_200)
 
     def test_files_are_beside_the_policy(self) -> None:
         """A relative list file is looked for where the policy is."""
@@ -63,6 +69,9 @@ class TestGoodPolicy:
         assert [interface.unparsed_verdict for interface in policy.interfaces] == ["drop", "pass"]
         assert policy.engine == "buckets"
         assert policy.lists == ()
+        assert policy.capacity.grow
+        bans = policy.bans
+        assert (bans.repeat_factor, bans.max_ttl_seconds, bans.memory_seconds) == (2, 7 * 86_400, 86_400)
 
     def test_cannot_change(self) -> None:
         """A policy is a value."""
@@ -113,7 +122,7 @@ class TestBadFields:
         [
             (
                 "colour: red\n",
-                "4: colour: unknown key; known here: interfaces, failsafe, lists, engine, capacity",
+                "4: colour: unknown key; known here: interfaces, failsafe, lists, engine, capacity, bans",
             ),
             ("engine: fast\n", "4: engine: 'fast': expected 'buckets' or 'classic'"),
             ("engine:\n", "4: engine: None: expected 'buckets' or 'classic'"),
@@ -162,6 +171,34 @@ class TestBadFields:
                 "5: lists[0].name: 'operator-allow' is built in",
             ),
             (
+                "lists:\n  - {name: operator-block-timed, verdict: block}\n",
+                "5: lists[0].name: 'operator-block-timed' is built in",
+            ),
+            (
+                "lists:\n  - {name: operator-allow-timed, verdict: allow}\n",
+                "5: lists[0].name: 'operator-allow-timed' is built in",
+            ),
+            (
+                "lists:\n  - {name: a, verdict: block, monitor: 'true'}\n",
+                "5: lists[0].monitor: 'true': expected true or false",
+            ),
+            ("capacity: {grow: 1}\n", "4: capacity.grow: 1: expected true or false"),
+            ("bans: {ttl: 1h}\n", "4: bans.ttl: unknown key; known here: repeat_factor, max_ttl, memory"),
+            (
+                "bans:\n  repeat_factor: 0.9\n",
+                "5: bans.repeat_factor: 0.9: input should be greater than or equal to 1",
+            ),
+            (
+                "bans:\n  repeat_factor: '2'\n",
+                "5: bans.repeat_factor: '2': expected a number, without quotes",
+            ),
+            (
+                "bans:\n  repeat_factor: 2\n  max_ttl: 7 days\n",
+                "6: bans.max_ttl: '7 days' is no duration: write",
+            ),
+            ("bans:\n  memory: 3600\n", "5: bans.memory: 3600: expected text"),
+            ("bans:\n  memory: 9999d\n", "5: bans.memory: '9999d' is longer than 3650d"),
+            (
                 "lists:\n" + "".join(f"  - {{name: {name}, verdict: block}}\n" for name in "aba"),
                 "7: lists[2].name: 'a' is already used in line 5: names are unique",
             ),
@@ -184,10 +221,10 @@ class TestBadFields:
 
     def test_too_many_lists(self) -> None:
         """Lists are limited, because memberships are bits."""
-        text = "lists:\n" + "".join(f"  - {{name: l{i}, verdict: block}}\n" for i in range(63))
-        assert "at most 62" in refusal(HEAD + text)[0]
-        text = "lists:\n" + "".join(f"  - {{name: l{i}, verdict: block}}\n" for i in range(62))
-        assert len(load_policy(HEAD + text, "policy.yaml").lists) == 62
+        text = "lists:\n" + "".join(f"  - {{name: l{i}, verdict: block}}\n" for i in range(61))
+        assert "at most 60" in refusal(HEAD + text)[0]
+        text = "lists:\n" + "".join(f"  - {{name: l{i}, verdict: block}}\n" for i in range(60))
+        assert len(load_policy(HEAD + text, "policy.yaml").lists) == 60
 
     def test_all_problems_at_once_by_line(self) -> None:
         """Nobody has to mend a policy one message at a time."""
