@@ -12,23 +12,38 @@ machines every syscall between the steps is a barrier.
 """
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neurowall.model.entries import sorted_unique
 from neurowall.model.errors import MapFull
 
 SLOTS = 7  # NW_LINE_SLOTS; the eighth word of a line is its metadata
 METADATA = 7
 OVERFLOW, SPILL = np.uint64(1), np.uint64(2)
-_NOT_CLASS = np.uint64(0xFFFFFFFF0000FFFF)
+_ADDRESS, _FIELD = np.uint64(0xFFFFFFFF00000000), np.uint64(0xFFFF)
+_NOT_CLASS = _ADDRESS | _FIELD
+# The slot that the entry of each rank gets in a line by its taken slots, SLOTS if there is none; and the bit
+# of each slot.
+_FREE_SLOT = np.array(
+    [
+        ([i for i in range(SLOTS) if not taken >> i & 1] + [SLOTS] * (SLOTS + 1))[: SLOTS + 1]
+        for taken in range(128)
+    ],
+    np.uint8,
+)
+_BIT = np.array([*(1 << i for i in range(SLOTS)), 0], np.uint8)
 # Above this load more than one host in 200 would be in its second line and spills begin.
 HOSTS_PER_LINE = 4
+_PIECE = 1 << 15  # keys at a time: their lines and what is made of them stay in the cache
 
 Addresses = NDArray[np.uint32]
 Words = NDArray[np.uint64]
 Indices = NDArray[np.intp]
+Slots = NDArray[np.int32]  # flat word indices or lines: half of what Indices take
 
 
 def lines_for(hosts: int) -> int:
@@ -61,14 +76,6 @@ class Seeds:
         return hashed
 
 
-@dataclass(frozen=True)
-class _Placement:
-    """Where new hosts go: indices into the batch, and a flat slot for each."""
-
-    which: Indices
-    slot: Indices
-
-
 class BucketTable:
     """Writer of one table. Entries that find both lines full are in *spilled*, at most *spill_capacity*.
 
@@ -86,30 +93,45 @@ class BucketTable:
         self._spilled = spilled
         self._spill_capacity = spill_capacity
         self._line_mask = np.uint32(0xFFFFFFFF << (32 - line_bits) & 0xFFFFFFFF)
-        self._taken = words.reshape(-1, 8)[:, :SLOTS] != 0  # or freed and not yet past a grace period
-        self._freed: list[Indices] = []
+        # A bit for each slot of a line that is in use, or freed and not yet past a grace period.
+        self._taken = np.packbits(words.reshape(-1, 8)[:, :SLOTS] != 0, axis=1, bitorder="little").ravel()
+        self._freed: list[Slots] = []
 
     def __len__(self) -> int:
         freed = sum(len(part) for part in self._freed)
-        return int(np.count_nonzero(self._taken)) - freed + len(self._spilled)
+        return int(np.bitwise_count(self._taken).sum(dtype=np.int64)) - freed + len(self._spilled)
 
     def _line(self, keys: Words, choice: int) -> Indices:
         addresses = (keys >> np.uint64(32)).astype(np.uint32) & self._line_mask
         return self._seeds.line(addresses, choice, self._lines)
 
-    def locate(self, keys: Words) -> tuple[Indices, Indices]:
-        """Flat word index of each key, -1 if it is not in the table, and its first line."""
-        first = self._line(keys, 0)
-        found = self._search(first, keys)
-        again = np.flatnonzero((found < 0) & (self._words[first * 8 + METADATA] != 0))
-        if len(again):
-            found[again] = self._search(self._line(keys[again], 1), keys[again])
-        return found, first
+    def locate(self, keys: Words) -> tuple[Slots, Slots, Indices]:
+        """Flat word index of each key, -1 if it is not in the table; its first line; and the spilled keys."""
+        found, first = np.empty(len(keys), np.int32), np.empty(len(keys), np.int32)
+        spilled: list[int] = []
+        for rows in _pieces(len(keys)):
+            wanted = keys[rows]
+            lines = self._line(wanted, 0)
+            index, metadata = self._search(lines, wanted)
+            again = np.flatnonzero((index < 0) & (metadata != 0))
+            index[again], _ = self._search(self._line(wanted[again], 1), wanted[again])
+            # Few lines say that any of their entries are in the spill map.
+            marked = np.flatnonzero((index < 0) & (metadata & SPILL != 0)) + rows.start
+            spilled += [i for i in marked.tolist() if int(keys[i]) in self._spilled]
+            found[rows], first[rows] = index, lines
+        return found, first, np.array(spilled, np.intp)
 
-    def _search(self, lines: Indices, keys: Words) -> Indices:
-        rows = self._words.reshape(-1, 8)[lines, :SLOTS]
-        hit = (rows & _NOT_CLASS == keys[:, None]) & (rows != 0)
-        return np.where(hit.any(axis=1), lines * 8 + hit.argmax(axis=1), -1)
+    def _search(self, lines: Indices, keys: Words) -> tuple[Slots, Words]:
+        """Flat word index of each key in its line, -1 if it is not there, and the metadata of the lines."""
+        words = self._words.reshape(-1, 8).take(lines, axis=0)
+        hit = words & _NOT_CLASS == keys[:, None]
+        hit[:, METADATA] = False
+        if not keys.all():  # 0.0.0.0 looks like an empty slot
+            hit &= words != 0
+        row, slot = np.nonzero(hit)
+        found = np.full(len(keys), -1, np.int32)
+        found[row] = lines[row] * 8 + slot
+        return found, words[:, METADATA]
 
     def put(self, keys: Words, classes: NDArray[np.uint16]) -> dict[int, int]:
         """Insert entries, or change the class of those that are there; keys are unique.
@@ -117,58 +139,65 @@ class BucketTable:
         Answers the entries that belong into the spill map, with their class, changed ones included: the
         caller writes them. MapFull before anything is written if they would not fit.
         """
-        found, first = self.locate(keys)
-        in_spill = np.fromiter((int(key) in self._spilled for key in keys), bool, len(keys))
-        new = np.flatnonzero((found < 0) & ~in_spill)
-        placed_first = self._place(new, first[new])
-        left = np.setdiff1d(new, placed_first.which, assume_unique=True)
-        placed_second = self._place(left, self._line(keys[left], 1))
-        spill = np.setdiff1d(left, placed_second.which, assume_unique=True)
+        found, first, in_spill = self.locate(keys)
+        is_new = found < 0
+        is_new[in_spill] = False
+        new = np.flatnonzero(is_new)
+        left = self._place(new, first[new], found)
+        spill = self._place(left, self._line(keys[left], 1), found)
         if len(self._spilled) + len(spill) > self._spill_capacity:
-            self._forget(placed_first, placed_second)
+            self._give_up(found[new])
             raise MapFull("hosts4" if self._line_mask & np.uint32(1) else "prefixes4", len(self))
         self._mark(first[left], OVERFLOW)
         self._mark(first[spill], OVERFLOW | SPILL)
-        values = keys | (classes.astype(np.uint64) << np.uint64(16))
-        inside = found >= 0
-        self._words[found[inside]] = values[inside]
-        for placement in (placed_first, placed_second):
-            self._words[placement.slot] = values[placement.which]
-        hash_bound = np.union1d(spill, np.flatnonzero(in_spill)).astype(np.intp)
-        changed = {int(keys[i]): int(classes[i]) for i in hash_bound}
+        hash_bound = np.union1d(spill, in_spill).astype(np.intp)
+        changed = dict(zip(keys[hash_bound].tolist(), classes[hash_bound].tolist(), strict=True))
         self._spilled.update(changed)
+        self._write(found, keys, classes)
         return changed
 
-    def _place(self, which: Indices, lines: Indices) -> _Placement:
-        """A free slot in its line for as many of *which* as fit; the slots are taken at once."""
-        order = np.argsort(lines, kind="stable")
-        which, lines = which[order], lines[order]
-        unique, start, count = np.unique(lines, return_index=True, return_counts=True)
-        rank = np.arange(len(lines)) - np.repeat(start, count)
-        taken = self._taken[unique]
-        free_first = np.argsort(taken, axis=1, kind="stable")  # free slots in front
-        free = np.repeat(SLOTS - taken.sum(axis=1), count)
-        fits = rank < free
-        group = np.repeat(np.arange(len(unique)), count)[fits]
-        slot = free_first[group, rank[fits]]
-        self._taken[lines[fits], slot] = True
-        return _Placement(which[fits], lines[fits] * 8 + slot)
+    def _place(self, which: Indices, lines: Slots | Indices, found: Slots) -> Indices:
+        """Take a free slot of its line for as many of *which* as fit.
 
-    def _forget(self, *placements: _Placement) -> None:
-        for placement in placements:
-            self._taken[placement.slot // 8, placement.slot % 8] = False
+        Notes the slots in *found*, and answers those that are left over.
+        """
+        left = [which[:0]]
+        for rows in _pieces(len(which)):
+            order = np.argsort(lines[rows])
+            line, chosen = lines[rows][order], which[rows][order]
+            begin = np.flatnonzero(np.concatenate(([True], line[1:] != line[:-1])))
+            rank = np.arange(len(line)) - np.repeat(begin, np.diff(begin, append=len(line)))
+            slot = _FREE_SLOT[self._taken[line], np.minimum(rank, SLOTS)]
+            self._taken[line[begin]] |= np.bitwise_or.reduceat(_BIT[slot], begin)
+            fits = slot < SLOTS
+            found[chosen[fits]] = line[fits] * 8 + slot[fits]
+            left.append(chosen[~fits])
+        return np.concatenate(left)
 
-    def _mark(self, lines: Indices, flags: np.uint64) -> None:
-        unique = np.unique(lines) * 8 + METADATA
+    def _give_up(self, slots: Slots) -> None:
+        """Free the slots that were taken, -1 standing for none."""
+        taken = slots[slots >= 0]
+        np.bitwise_and.at(self._taken, taken // 8, ~_BIT[taken % 8])
+
+    def _write(self, found: Slots, keys: Words, classes: NDArray[np.uint16]) -> None:
+        """Store the entries that have a slot, one store each."""
+        for rows in _pieces(len(keys)):
+            slots = found[rows]
+            inside = slots >= 0
+            values = keys[rows] | classes[rows].astype(np.uint64) << np.uint64(16)
+            self._words[slots[inside]] = values[inside]
+
+    def _mark(self, lines: Slots, flags: np.uint64) -> None:
+        unique = sorted_unique(lines) * 8 + METADATA
         self._words[unique] |= flags
 
     def delete(self, keys: Words) -> list[int]:
         """Take entries out; answers those that the caller must delete from the spill map."""
-        found, _ = self.locate(keys)
+        found, _, in_spill = self.locate(keys)
+        gone: list[int] = keys[in_spill].tolist()
         inside = found[found >= 0]
         self._words[inside] = 0
         self._freed.append(inside)
-        gone = [int(key) for key in keys[found < 0] if int(key) in self._spilled]
         for key in gone:
             del self._spilled[key]
         return gone
@@ -176,25 +205,26 @@ class BucketTable:
     def after_grace(self) -> None:
         """Freed slots may be used again: no running program still sees what was in them."""
         for freed in self._freed:
-            self._taken[freed // 8, freed % 8] = False
+            self._give_up(freed)
         self._freed.clear()
 
     def lookup(self, key: int) -> int:
         """The class of an entry, 0 if it is not there."""
         if key in self._spilled:
             return self._spilled[key]
-        found, _ = self.locate(np.array([key], np.uint64))
+        found, _, _ = self.locate(np.array([key], np.uint64))
         return 0 if found[0] < 0 else int(self._words[found[0]] >> np.uint64(16)) & 0xFFFF
 
     def contents(self) -> tuple[Words, NDArray[np.uint16]]:
         """Every entry, those in the spill map included: keys in ascending order, and classes."""
-        slots = self._words.reshape(-1, 8)[:, :SLOTS].ravel()
+        slots = self._words.reshape(-1, 8)[:, :SLOTS]
         slots = slots[slots != 0]
-        keys = np.concatenate([slots & _NOT_CLASS, np.fromiter(self._spilled.keys(), np.uint64)])
-        class_id = ((slots >> np.uint64(16)) & np.uint64(0xFFFF)).astype(np.uint16)
-        class_id = np.concatenate([class_id, np.fromiter(self._spilled.values(), np.uint16)])
-        order = np.argsort(keys)
-        return keys[order], class_id[order]
+        # Address, length, class: in this order of fields a plain sort, much faster than argsort, will do.
+        spilled = np.fromiter(self._spilled.keys(), np.uint64, len(self._spilled))
+        spilled_class = np.fromiter(self._spilled.values(), np.uint64, len(self._spilled))
+        fields = np.concatenate([_swapped(slots), _swapped(spilled | spilled_class << np.uint64(16))])
+        fields.sort()
+        return _swapped(fields) & _NOT_CLASS, fields.astype(np.uint16)
 
     def statistics(self) -> dict[str, int]:
         """Lines, entries, lines that overflowed and entries in the spill map."""
@@ -205,3 +235,15 @@ class BucketTable:
             "overflowed": overflowed,
             "spilled": len(self._spilled),
         }
+
+
+def _pieces(count: int) -> Iterator[slice]:
+    return (slice(start, start + _PIECE) for start in range(0, count, _PIECE))
+
+
+def _swapped(slots: Words) -> Words:
+    """Slots with the two low fields, class and length, in each other's place."""
+    swapped: Words = slots & _ADDRESS
+    swapped |= (slots & _FIELD) << np.uint64(16)
+    swapped |= slots >> np.uint64(16) & _FIELD
+    return swapped

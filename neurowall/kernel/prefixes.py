@@ -21,6 +21,7 @@ from neurowall.model.errors import MapFull
 LONGER = np.uint16(0x8000)  # NW_NET_LONGER
 CLASS = np.uint16(0x7FFF)  # NW_NET_CLASS
 _NETS = 1 << 24
+_PIECE = 1 << 16  # /24s painted at a time
 
 Array = NDArray[Any]
 
@@ -31,11 +32,11 @@ class _Held:
 
     address: Array  # uint32
     class_id: Array  # uint16
-    place: Array  # intp, index into the registry
+    place: Array  # int32, index into the registry
 
     @classmethod
     def empty(cls) -> "_Held":
-        return cls(np.empty(0, np.uint32), np.empty(0, np.uint16), np.empty(0, np.intp))
+        return cls(np.empty(0, np.uint32), np.empty(0, np.uint16), np.empty(0, np.int32))
 
     def find(self, wanted: Array) -> Array:
         """Index of each wanted address, -1 if it is not held."""
@@ -43,6 +44,13 @@ class _Held:
         if not len(self.address):
             return np.full(len(wanted), -1)
         return np.where(self.address[index] == wanted, index, -1)
+
+    def between(self, first: int, last: int) -> Array:
+        """The first /24s of those that begin within a range of /24s, ascending."""
+        # Needles of another type would make numpy convert the whole column.
+        begin = np.searchsorted(self.address, np.uint32(first << 8))
+        end = np.searchsorted(self.address, np.uint32(last << 8 | 0xFF))
+        return (self.address[begin:end] >> np.uint32(8)).astype(np.int32)
 
     def add(self, address: Array, class_id: Array, place: Array) -> None:
         order = np.argsort(np.concatenate([self.address, address]), kind="stable")
@@ -68,10 +76,9 @@ class PrefixTable:
         self._nets = nets
         self._registry = registry
         self._longer = longer
-        self._owner = np.zeros(_NETS, np.uint8)  # length of the prefix that painted each /24, 0: none
         self._held: dict[int, _Held] = {}
         self.repairs: tuple[dict[int, int], list[int]] = ({}, [])
-        self._free = np.flatnonzero(registry == 0)[::-1]
+        self._free = np.flatnonzero(registry == 0)[::-1].astype(np.int32)
         if len(self._free) < len(registry):
             self._repair()
 
@@ -82,7 +89,7 @@ class PrefixTable:
 
     def _repair(self) -> None:
         """Repaint from the registry, and store only what differs."""
-        places = np.flatnonzero(self._registry)
+        places = np.flatnonzero(self._registry).astype(np.int32)
         address, length, class_id = _fields(self._registry[places])
         live, self._nets = self._nets, np.zeros(_NETS, np.uint16)
         for each in np.unique(length):
@@ -151,20 +158,30 @@ class PrefixTable:
 
     def _paint(self, address: Array, length: int, class_id: Array) -> None:
         """Give each /24 of these prefixes their class, unless a longer one has it."""
+        order = np.argsort(address)
+        starts, class_id = (address[order] >> np.uint32(8)).astype(np.int32), class_id[order]
         span = 1 << (24 - length)
-        if span <= 256:
-            nets = ((address >> np.uint32(8)).astype(np.intp)[:, None] + np.arange(span)).ravel()
-            self._store(nets, length, np.repeat(class_id, span))
-            return
-        for start, each in zip((address >> np.uint32(8)).tolist(), class_id.tolist(), strict=True):
-            nets = start + np.flatnonzero(self._owner[start : start + span] <= length)
-            self._store(nets, length, np.full(len(nets), each, np.uint16))
+        step = max(1, _PIECE // span)
+        for begin in range(0, len(starts), step):
+            rows = slice(begin, begin + step)
+            nets = (starts[rows, None] + np.arange(span, dtype=np.int32)).ravel()
+            self._store(nets, length, np.repeat(class_id[rows], span))
 
     def _store(self, nets: Array, length: int, class_id: Array) -> None:
-        mine = self._owner[nets] <= length
+        mine = ~self._covered(nets, length)
         nets = nets[mine]
         self._nets[nets] = (self._nets[nets] & LONGER) | class_id[mine]
-        self._owner[nets] = length
+
+    def _covered(self, nets: Array, length: int) -> Array:
+        """Which of these /24s, all those of some prefixes in ascending order, a longer prefix has."""
+        # At each /24: the prefixes that begin there, less those that end before it.
+        edges = np.zeros(len(nets) + 1, np.intp)
+        for longer, held in self._held.items():
+            if length < longer <= 24:
+                starts = held.between(int(nets[0]), int(nets[-1]))
+                for at, sign in ((starts, 1), (starts + (1 << (24 - longer)), -1)):
+                    edges += sign * np.bincount(np.searchsorted(nets, at), minlength=len(edges))
+        return np.asarray(np.cumsum(edges[:-1]) > 0)
 
     def delete(self, address: Array, length: Array) -> list[int]:
         """Take prefixes out, shortest first; answers the keys that the caller deletes from the spill trie."""
@@ -195,23 +212,15 @@ class PrefixTable:
 
     def _uncover(self, removed: Array, length: int) -> None:
         """Repaint what removed prefixes had painted with the longest one that still covers them."""
-        cover_length = np.zeros(len(removed), np.uint8)
         cover_class = np.zeros(len(removed), np.uint16)
+        uncovered = np.ones(len(removed), np.bool_)
         for shorter in sorted((n for n in self._held if n < length), reverse=True):
-            open_rows = np.flatnonzero(cover_length == 0)
-            mask = np.uint32(0xFFFFFFFF << (32 - shorter) & 0xFFFFFFFF)
-            index = self._held[shorter].find(removed[open_rows] & mask)
-            hit = open_rows[index >= 0]
-            cover_length[hit] = shorter
+            rows = np.flatnonzero(uncovered)
+            index = self._held[shorter].find(removed[rows] & _mask(shorter))
+            hit = rows[index >= 0]
+            uncovered[hit] = False
             cover_class[hit] = self._held[shorter].class_id[index[index >= 0]]
-        span = 1 << (24 - length)
-        rows = zip(
-            (removed >> np.uint32(8)).tolist(), cover_length.tolist(), cover_class.tolist(), strict=True
-        )
-        for start, owner, class_id in rows:
-            nets = start + np.flatnonzero(self._owner[start : start + span] == length)
-            self._nets[nets] = (self._nets[nets] & LONGER) | np.uint16(class_id)
-            self._owner[nets] = owner
+        self._paint(removed, length, cover_class)
 
     def after_grace(self) -> None:
         """Freed slots may be used again."""
@@ -240,6 +249,10 @@ class PrefixTable:
             if self._held[length].find(np.array([prefix], np.uint32))[0] >= 0:
                 return length
         return 0
+
+
+def _mask(length: int) -> np.uint32:
+    return np.uint32(0xFFFFFFFF << (32 - length) & 0xFFFFFFFF)
 
 
 def _keys(address: Array, length: Array) -> Array:

@@ -17,8 +17,9 @@ from neurowall.kernel.maps import Map
 from neurowall.model.address import BITS
 from neurowall.model.entries import DTYPE, Entries
 from neurowall.model.image import Expiries
+from neurowall.model.policy import MAX_TIMED
 
-CAPACITY = 1 << 16  # entries of each of the four maps
+CAPACITY = MAX_TIMED  # entries of each of the four maps
 NAMES = ("timed_hosts4", "timed_prefixes4", "timed_hosts6", "timed_prefixes6")
 _EXPIRY = np.dtype([("allow_until", "<u8"), ("block_until", "<u8")])
 

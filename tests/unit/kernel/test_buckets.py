@@ -145,6 +145,30 @@ class TestBucketTable:
         assert read_like_the_kernel(words, spill, 0) == 4
 
 
+def test_a_batch_of_many_pieces_is_held_whole() -> None:
+    """Put, changed, deleted in part and put again: what is read back, and what the kernel would find."""
+    chance = np.random.default_rng(11)
+    lines = lines_for(100_000)
+    words, spill = np.zeros(lines * 8, np.uint64), dict[int, int]()
+    table = BucketTable(words, SEEDS, {}, 10_000)
+    addresses = np.unique(chance.integers(0, 1 << 32, 120_000, dtype=np.uint32))
+    first, second = addresses[: len(addresses) // 2], addresses[len(addresses) // 4 :]
+    put(table, spill, dict.fromkeys(first.tolist(), 1))
+    model = dict.fromkeys(second.tolist(), 2)
+    put(table, spill, model)
+    delete(table, spill, first[: len(addresses) // 4].tolist())
+    table.after_grace()
+    assert len(table) == len(model)
+    keys, classes = table.contents()
+    assert np.array_equal(keys, second.astype(np.uint64) << np.uint64(32))
+    assert (classes == 2).all()
+    put(table, spill, dict.fromkeys(first.tolist(), 3))
+    model |= dict.fromkeys(first.tolist(), 3)
+    assert spill
+    for address in [*chance.choice(addresses, 2000).tolist(), *spill]:
+        assert read_like_the_kernel(words, spill, address) == model[address]
+
+
 @pytest.mark.parametrize(("hosts", "lines"), [(1, 64), (1000, 256), (250_000, 65536), (1_000_000, 262144)])
 def test_lines_for(hosts: int, lines: int) -> None:
     """A power of two with at most four hosts a line on average: 16 MiB for a million."""

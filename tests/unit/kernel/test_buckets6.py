@@ -59,7 +59,8 @@ def contents(of: Table6) -> dict[IPv6Network, int]:
 @settings(deadline=None)
 def test_as_a_dictionary(steps: list[tuple[str, dict[IPv6Network, int]]]) -> None:
     """Whatever is put and deleted, full lines and freed slots included, nothing is lost or doubled."""
-    held, tried = {}, table()
+    held: dict[IPv6Network, int] = {}
+    tried = table()
     for step, entries in steps:
         if step == "put" and entries:
             tried.put(keys(list(entries)), classes(*entries.values()))

@@ -163,3 +163,35 @@ def test_a_change_of_class_is_one_store() -> None:
     before = kernel.nets.copy()
     kernel.put(table, {IPv4Network("198.51.100.0/24"): 3})
     assert np.flatnonzero(before != kernel.nets).tolist() == [BASE >> 8]
+
+
+def painted(address: np.ndarray, length: np.ndarray, class_id: np.ndarray) -> np.ndarray:
+    """The class of each /24, the longest prefix last."""
+    nets = np.zeros(1 << 24, np.uint16)
+    for row in np.argsort(length, kind="stable"):
+        start = int(address[row]) >> 8
+        nets[start : start + (1 << (24 - int(length[row])))] = class_id[row]
+    return nets
+
+
+def test_more_nets_than_are_painted_at_once() -> None:
+    """Wide prefixes, nested and side by side, in any order; put, then some deleted."""
+    chance = np.random.default_rng(5)
+    length = chance.integers(9, 25, 600).astype(np.uint8)
+    networks = [
+        IPv4Network((int(a), int(n)), strict=False)
+        for a, n in zip(chance.integers(1 << 24, 40 << 24, 600), length, strict=True)
+    ]
+    address, length = columns(list(dict.fromkeys(networks)))
+    class_id = chance.integers(1, 100, len(address)).astype(np.uint16)
+    kernel = Kernel()
+    kernel.registry = np.zeros(1000, np.uint64)
+    table = kernel.table()
+    table.put(address, length, class_id)
+    assert np.array_equal(kernel.nets, painted(address, length, class_id))
+    gone = chance.random(len(address)) < 0.5
+    table.delete(address[gone], length[gone])
+    assert np.array_equal(kernel.nets, painted(address[~gone], length[~gone], class_id[~gone]))
+    before = kernel.nets.copy()
+    kernel.table()
+    assert np.array_equal(kernel.nets, before)
