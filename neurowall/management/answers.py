@@ -15,13 +15,18 @@ from neurowall.logic.results import (
     ListPage,
     Result,
     Status,
+    Usage,
 )
+from neurowall.management.sites import whole_site
+from neurowall.management.times import ending, in_words
 from neurowall.model.counters import Counter
 from neurowall.model.interfaces import InterfaceStatus
+from neurowall.model.policy import OPERATOR_ALLOW, OPERATOR_BLOCK, TIMED_ALLOW, TIMED_BLOCK
 
 Json = dict[str, Any]
 
-SHOWN_LINES = 100  # of skipped lines and cleared host bits; the rest is counted
+SHOWN_LINES = 100  # of skipped lines, cleared host bits and notes; the rest is counted
+_TAKEN_OUT_OF = {"unblock": (OPERATOR_BLOCK, TIMED_BLOCK), "unallow": (OPERATOR_ALLOW, TIMED_ALLOW)}
 VERDICTS = {"block": "drop", "allow": "pass"}  # what a list's verdict does to a packet
 
 
@@ -29,7 +34,8 @@ VERDICTS = {"block": "drop", "allow": "pass"}  # what a list's verdict does to a
 class About:
     """What the API tells of the daemon itself. zones is by interface name.
 
-    policy_problem is why the policy on disk is not the one in force, None if it is.
+    policy_problem is why the policy on disk is not the one in force, None if it is. housekeeping_problem is
+    why ended entries are not taken out, None if they are. capacity is what the policy in force asks for.
     """
 
     instance: str
@@ -37,29 +43,37 @@ class About:
     zones: Mapping[str, str]
     started: float = field(default_factory=time.time)  # seconds since the epoch
     policy_problem: str | None = None
+    housekeeping_problem: str | None = None
+    capacity: Mapping[str, int] = field(default_factory=dict)
+
+    def say_housekeeping(self, problem: str | None) -> None:
+        """Note why ended entries are not taken out; None if they are."""
+        self.housekeeping_problem = problem
+
+    def problems(self, status: Status) -> list[str]:
+        """What is wrong, with the packets or with the daemon."""
+        return [*status.problems, *((self.housekeeping_problem,) if self.housekeeping_problem else ())]
 
     def warnings(self, status: Status) -> list[str]:
         """Everything an operator should look at, though packets are filtered as intended."""
         return [*status.warnings, *((self.policy_problem,) if self.policy_problem else ())]
 
 
-def status(about: About, now: Status, counters: Counters) -> Json:
+def status(about: About, now: Status, counters: Counters, next_expiry: float | None) -> Json:
     """Everything that `neurowall status` shows."""
     return {
         "instance": about.instance,
         "version": about.version,
-        "state": state(now),
+        "state": state(about, now),
         "generation": now.generation,
         "engine": now.engine,
         "uptime_seconds": round(time.time() - about.started, 3),
-        "problems": list(now.problems),
+        "problems": about.problems(now),
         "warnings": about.warnings(now),
         "interfaces": [interface(each, about.zones) for each in now.interfaces],
         "lists": lists(now.lists, counters),
-        "tables": [
-            {"table": name, "entries": usage.used, "capacity": usage.capacity}
-            for name, usage in now.usage.items()
-        ],
+        "timed": {**timed_entries(now.lists), "next": ending(next_expiry)},
+        "tables": [_table(about, name, usage) for name, usage in now.usage.items()],
         "packets": [
             {"reason": reason.label, "verdict": reason.verdict.label, **asdict(counter)}
             for reason, counter in counters.reasons.items()
@@ -67,9 +81,26 @@ def status(about: About, now: Status, counters: Counters) -> Json:
     }
 
 
-def state(now: Status) -> str:
-    """`ok`, or `degraded` if something is not filtered as intended."""
-    return "degraded" if now.problems else "ok"
+def state(about: About, now: Status) -> str:
+    """`ok`, or `degraded` if something is wrong."""
+    return "degraded" if about.problems(now) else "ok"
+
+
+def timed_entries(infos: tuple[ListInfo, ...]) -> dict[str, int]:
+    """How many timed blocks and allows there are."""
+    sizes = {each.name: each.entries4 + each.entries6 for each in infos}
+    return {"block": sizes.get(TIMED_BLOCK, 0), "allow": sizes.get(TIMED_ALLOW, 0)}
+
+
+def _table(about: About, name: str, usage: Usage) -> Json:
+    """One kernel table; grown_from is the policy's capacity if the table outgrew it, else None."""
+    declared = about.capacity.get(name, usage.capacity)
+    return {
+        "table": name,
+        "entries": usage.used,
+        "capacity": usage.capacity,
+        "grown_from": declared if usage.capacity > declared else None,
+    }
 
 
 def interface(status: InterfaceStatus, zones: Mapping[str, str]) -> Json:
@@ -78,11 +109,18 @@ def interface(status: InterfaceStatus, zones: Mapping[str, str]) -> Json:
 
 
 def lists(infos: tuple[ListInfo, ...], counters: Counters) -> list[Json]:
-    """Every list with what it decided."""
-    return [
-        list_info(each) | asdict(counters.lists.get((each.name, VERDICTS[each.verdict]), Counter()))
-        for each in infos
-    ]
+    """Every list with what it decided and, whoever decided, what it matched."""
+    return [list_info(each) | _counted(each, counters) for each in infos]
+
+
+def _counted(info: ListInfo, counters: Counters) -> Json:
+    decided = counters.lists.get((info.name, VERDICTS[info.verdict]), Counter())
+    matched = counters.matched.get(info.name, Counter())
+    return {
+        **asdict(decided),
+        "matched_packets": matched.packets,
+        "matched_bytes": matched.bytes,
+    }
 
 
 def list_info(info: ListInfo) -> Json:
@@ -90,40 +128,83 @@ def list_info(info: ListInfo) -> Json:
     return {
         "name": info.name,
         "verdict": info.verdict,
+        "monitor": info.monitor,
         "origin": "policy, replaced at run time" if info.override else info.origin,
         "entries": {"4": info.entries4, "6": info.entries6},
     }
 
 
 def page(page: ListPage) -> Json:
-    """Some entries of a list."""
-    return {**list_info(page.info), "items": list(page.entries), "next": page.next}
+    """Some entries of a list; timed has those of them that end by themselves."""
+    timed = [
+        {"entry": entry, **ending(expires)}
+        for entry, expires in zip(page.entries, page.expires, strict=True)
+        if expires is not None
+    ]
+    return {**list_info(page.info), "items": list(page.entries), "timed": timed, "next": page.next}
 
 
-def change(apply: Callable[[], Result]) -> Json:
-    """Make a change and tell what it did, with the seconds that it took."""
+def change(apply: Callable[[], Result], verb: str = "", *, timed: bool = False) -> Json:
+    """Make a change and tell what it did, with the seconds that it took.
+
+    *verb* is the change of single addresses that it is, if it is one; *timed*: it was asked for a time.
+    """
     begun = time.perf_counter()
     result = apply()
     seconds = time.perf_counter() - begun
     return {
         "generation": result.generation,
         "added": result.added,
+        "extended": sum(each.outcome == "extended" for each in result.addresses),
         "removed": result.removed,
         "unchanged": result.unchanged,
         "seconds": round(seconds, 6),
-        "addresses": [asdict(each) for each in result.addresses],
+        "addresses": [_outcome(each) for each in result.addresses],
         "skipped": [asdict(problem) for problem in result.problems[:SHOWN_LINES]],
         "skipped_count": len(result.problems),
         "duplicates": result.duplicates,
         "host_bits": list(result.host_bits[:SHOWN_LINES]),
         "host_bits_count": len(result.host_bits),
-        "notes": _notes(result),
+        "notes": _address_notes(result, verb, timed=timed) + _list_notes(result),
     }
 
 
-def _notes(result: Result) -> list[str]:
-    """What an operator would want to hear beside the counts."""
-    notes = [note for each in result.addresses for note in _outcome_notes(each)]
+def _outcome(outcome: AddressOutcome) -> Json:
+    """One address; whole_64 is the prefix to ban instead of a host that may take another address there."""
+    banned = outcome.outcome != "removed" and outcome.verdict == "drop"
+    return {
+        **asdict(outcome),
+        **ending(outcome.expires),
+        "whole_64": whole_site(outcome.address) if banned else None,
+    }
+
+
+def _address_notes(result: Result, verb: str, *, timed: bool) -> list[str]:
+    """What an operator would want to hear of single addresses."""
+    notes = []
+    for each in result.addresses:
+        if each.outcome == "unchanged":
+            notes += _unchanged_note(each, verb, timed=timed)
+        notes += _outcome_notes(each)
+    more = len(notes) - SHOWN_LINES
+    return [*notes[:SHOWN_LINES], f"and {more:,} more"] if more > 0 else notes
+
+
+def _unchanged_note(outcome: AddressOutcome, verb: str, *, timed: bool) -> list[str]:
+    """Why nothing happened, where that is not what was asked for."""
+    if verb in _TAKEN_OUT_OF:
+        permanent, other = _TAKEN_OUT_OF[verb]
+        return [f"{outcome.address} itself is in neither {permanent} nor {other}: nothing was removed"]
+    if timed and outcome.expires is None:
+        return [
+            f"{outcome.address} is listed without an end already and stays so: take it out to give it one"
+        ]
+    return []
+
+
+def _list_notes(result: Result) -> list[str]:
+    """What an operator would want to hear of lines that were not taken as they are."""
+    notes = []
     if result.problems:
         first, skipped = result.problems[0], len(result.problems)
         notes.append(
@@ -159,10 +240,12 @@ def explanation(found: Explanation) -> Json:
     """Why an address gets its verdict, as data and as sentences."""
     return {
         "address": found.address,
-        "verdict": found.verdict or "pass",
+        "verdict": _packets_get(found),
         "reason": found.reason,
         "list": found.list,
         "entry": found.entry,
+        **ending(found.expires),
+        "monitored_by": list(found.monitored_by),
         "class_id": found.class_id,
         "covers": [asdict(cover) for cover in found.covers],
         "kernel": {
@@ -175,31 +258,42 @@ def explanation(found: Explanation) -> Json:
     }
 
 
+def _packets_get(found: Explanation) -> str:
+    """`drop` or `pass`; of a source that no list, or only monitor lists hold, the lists decide nothing."""
+    return "drop" if found.verdict == "drop" else "pass"
+
+
 def _steps(found: Explanation) -> list[str]:
-    steps = [_cover_step(cover, found.address) for cover in found.covers]
+    steps = [_cover_step(cover, found) for cover in found.covers]
     if not steps:
         steps.append("no list holds it")
     steps.append(_verdict_step(found))
+    if found.expires is not None:
+        steps.append(f"that lasts another {in_words(ending(found.expires))}")
     steps.append(_kernel_step(found))
     return steps
 
 
-def _cover_step(cover: Cover, address: str) -> str:
-    through = "by itself" if cover.entry == address else f"through {cover.entry}"
-    return f"{cover.verdict} list {cover.list} holds it {through}"
+def _cover_step(cover: Cover, found: Explanation) -> str:
+    through = "by itself" if cover.entry == found.address else f"through {cover.entry}"
+    monitored = " and only counts it: it is a monitor list" if cover.list in found.monitored_by else ""
+    return f"{cover.verdict} list {cover.list} holds it {through}{monitored}"
 
 
 def _verdict_step(found: Explanation) -> str:
-    if found.verdict is None:
-        return "so its packets pass on to the stack, unless they are malformed"
     if found.verdict == "drop":
         return f"so its packets are dropped, counted as {found.reason}, named after list {found.list}"
-    beaten = any(cover.verdict == "block" for cover in found.covers)
+    if found.verdict != "pass":
+        return "so its packets pass on to the stack, unless they are malformed"
+    beaten = any(cover.verdict == "block" and cover.list not in found.monitored_by for cover in found.covers)
     return f"so its packets pass: list {found.list} allows it" + (", and allow beats block" if beaten else "")
 
 
 def _kernel_step(found: Explanation) -> str:
-    held = f"{found.kernel_entry} ({found.kernel_verdict})" if found.kernel_entry else "nothing for it"
+    does = {"none": "decides nothing", None: "of unknown meaning"}.get(
+        found.kernel_verdict, found.kernel_verdict
+    )
+    held = f"{found.kernel_entry} ({does})" if found.kernel_entry else "nothing for it"
     if found.in_kernel:
         return f"the kernel holds {held}, as intended in generation {found.generation}"
     return f"but the kernel holds {held}: a change is under way, or the kernel differs from what is intended"

@@ -7,10 +7,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """ASGI middleware: a body of more than *limit* bytes, declared or arriving, ends in 413."""
+    """ASGI middleware: a body that is too large, declared or arriving, ends in 413.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    A list, which is PUT, may have *lists* bytes, and any other body *limit*: that is JSON, and nobody else is
+    answered while it is parsed.
+    """
+
+    def __init__(self, app: ASGIApp, *, lists: int, limit: int) -> None:
         self._app = app
+        self._lists = lists
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -19,21 +24,21 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")
+        limit = self._lists if scope["method"] == "PUT" else self._limit
         received = 0
 
         async def limited() -> Message:
             nonlocal received
-            if declared.isdigit() and int(declared) > self._limit:
-                raise self._too_large()
+            if declared.isdigit() and int(declared) > limit:
+                raise _too_large(limit)
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._limit:
-                raise self._too_large()
+            if received > limit:
+                raise _too_large(limit)
             return message
 
         await self._app(scope, limited, send)
 
-    def _too_large(self) -> HTTPException:
-        return HTTPException(
-            413, f"the body is larger than {self._limit >> 20} MiB: split it into several lists"
-        )
+
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"the body is larger than {limit >> 20} MiB: split it into several requests")

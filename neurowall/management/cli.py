@@ -4,15 +4,13 @@
 Nothing heavy is imported at the top: `neurowall --help` must answer at once.
 """
 
-import re
-import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from neurowall.management import render
+from neurowall.management.cli_lists import lists_app
 from neurowall.management.cli_options import (
     Call,
     InstanceOption,
@@ -22,8 +20,12 @@ from neurowall.management.cli_options import (
     command,
     working,
 )
-from neurowall.management.errors import UsageProblem
 from neurowall.management.instance import DEFAULT_STATE_DIR
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SHOWN_SITES = 5  # in one hint
 
 app = typer.Typer(
     help="Neurowall, a layered gateway firewall: run it, see it, and change what it blocks.",
@@ -35,28 +37,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-lists_app = typer.Typer(
-    help="Show, load, replace and remove address lists.", no_args_is_help=True, rich_markup_mode=None
-)
 app.add_typer(lists_app, name="lists")
-
-
-class Verdict(StrEnum):
-    """What a list does to the sources it holds."""
-
-    BLOCK = "block"
-    ALLOW = "allow"
 
 
 Addresses = Annotated[
     list[str],
     typer.Argument(metavar="ADDRESS...", help="IPv4 or IPv6 addresses or prefixes.", show_default=False),
 ]
-ListFile = Annotated[str, typer.Argument(metavar="FILE", help="One entry a line; - reads standard input.")]
-SkipInvalid = Annotated[
-    bool,
+Ttl = Annotated[
+    str | None,
     typer.Option(
-        "--skip-invalid", help="Leave out lines that are not addresses instead of refusing the list."
+        "--ttl",
+        metavar="DURATION",
+        help="For how long: 90s, 15m, 12h, 7d. [default: until it is taken back]",
+        show_default=False,
     ),
 ]
 
@@ -140,57 +134,100 @@ def run(
     ),
 )
 def status(call: Call) -> None:
-    """Show what is enforced: interfaces, lists, and packets by reason."""
+    """Show what is enforced: interfaces, lists, timed entries, how full the tables are, packets by reason."""
     with call.client() as client:
         call.show(client.get("status"), render.status)
 
 
-def _post(call: Call, verb: str, addresses: list[str]) -> None:
+def _post(call: Call, verb: str, addresses: list[str], ttl: str | None = None) -> dict[str, Any]:
+    body = {"addresses": addresses} | ({"ttl": ttl} if ttl is not None else {})
     with call.client() as client, working(verb):
-        answer = client.post(verb, json={"addresses": addresses})
-    call.show(answer, render.change)
+        return client.post(verb, json=body)
 
 
 @command(
     app,
     examples=(
         "neurowall block 203.0.113.7",
+        "neurowall block 203.0.113.7 --ttl 1h",
         "neurowall block 198.51.100.0/24 2001:db8:bad::/48",
+        "neurowall block 2001:db8::7 --whole-64 --ttl 7d",
     ),
 )
-def block(call: Call, addresses: Addresses) -> None:
-    """Block sources now.
+def block(
+    call: Call,
+    addresses: Addresses,
+    ttl: Ttl = None,
+    whole_64: Annotated[
+        bool, typer.Option("--whole-64", help="Block the /64 around each IPv6 host, not only the host.")
+    ] = False,
+) -> None:
+    """Block sources now, for good or for a time.
 
-    Adds them to the list operator-block.
+    Adds them to the list operator-block, or with --ttl to operator-block-timed. The kernel ends a timed block
+    by itself, whether the daemon runs or not. Blocking a source again makes its time longer, as `bans` in the
+    policy says, and never shorter.
     """
-    _post(call, "block", addresses)
+    from neurowall.management.sites import whole_site
+
+    wanted = [whole_site(each) or each for each in addresses] if whole_64 else addresses
+    answer = _post(call, "block", wanted, ttl)
+
+    def show(console: "Console", answer: dict[str, Any]) -> None:
+        render.change(console, answer)
+        if text := _site_hint(call, answer, ttl, asked=whole_64):
+            render.hint(console, text)
+
+    call.show(answer, show)
 
 
-@command(app, examples=("neurowall allow 192.0.2.10",))
-def allow(call: Call, addresses: Addresses) -> None:
-    """Let sources pass, whatever block list holds them.
+def _site_hint(call: Call, answer: dict[str, Any], ttl: str | None, *, asked: bool) -> str:
+    """What to say of IPv6 hosts that were blocked alone: whoever holds one has its /64."""
+    if asked:
+        given = [each["address"] for each in answer["addresses"]]
+        alone = [each for each in given if ":" in each and "/" not in each]
+        return f"blocked alone, since strangers share the /64: {_some(alone)}" if alone else ""
+    sites = list(dict.fromkeys(each["whole_64"] for each in answer["addresses"] if each["whole_64"]))
+    if not sites:
+        return ""
+    why = "the holder of an IPv6 address can use all of its /64"
+    if len(sites) > SHOWN_SITES:
+        return f"{why}; to block that, give the same command with --whole-64"
+    return f"{why}; to block that: {call.command('block', *sites, *(('--ttl', ttl) if ttl else ()))}"
 
-    Adds them to the list operator-allow.
+
+def _some(names: list[str]) -> str:
+    more = len(names) - SHOWN_SITES
+    return ", ".join(names[:SHOWN_SITES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+@command(app, examples=("neurowall allow 192.0.2.10", "neurowall allow 192.0.2.10 --ttl 8h"))
+def allow(call: Call, addresses: Addresses, ttl: Ttl = None) -> None:
+    """Let sources pass, whatever block list holds them, for good or for a time.
+
+    Adds them to the list operator-allow, or with --ttl to operator-allow-timed. The kernel ends a timed allow
+    by itself too.
     """
-    _post(call, "allow", addresses)
+    call.show(_post(call, "allow", addresses, ttl), render.change)
 
 
 @command(app, examples=("neurowall unblock 203.0.113.7",))
 def unblock(call: Call, addresses: Addresses) -> None:
     """Take back `block`.
 
-    Removes sources from the list operator-block. Says so if another list still blocks them.
+    Removes sources from the lists operator-block and operator-block-timed, and says what was removed. Says so
+    if another list still blocks them.
     """
-    _post(call, "unblock", addresses)
+    call.show(_post(call, "unblock", addresses), render.change)
 
 
 @command(app, examples=("neurowall unallow 192.0.2.10",))
 def unallow(call: Call, addresses: Addresses) -> None:
     """Take back `allow`.
 
-    Removes sources from the list operator-allow.
+    Removes sources from the lists operator-allow and operator-allow-timed, and says what was removed.
     """
-    _post(call, "unallow", addresses)
+    call.show(_post(call, "unallow", addresses), render.change)
 
 
 @command(
@@ -205,7 +242,8 @@ def explain(
 ) -> None:
     """Say what a source's packets get, and why.
 
-    Names the lists that hold it, the entry of each, and what the kernel holds now.
+    Names the lists that hold it, the entry of each, which of them only count it, when that ends, and what the
+    kernel holds now.
     """
     with call.client() as client:
         call.show(client.get("explain", address), render.explanation)
@@ -232,110 +270,6 @@ def down(call: Call) -> None:
     from neurowall.management.down import take_down
 
     call.show(take_down(call.instance), render.taken_down)
-
-
-@command(
-    lists_app,
-    "show",
-    examples=(
-        "neurowall lists show",
-        "neurowall lists show ipsum --limit 20",
-    ),
-)
-def lists_show(
-    call: Call,
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show this list's entries.", show_default=False)
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Entries shown at most.")] = 100,
-    after: Annotated[
-        str | None,
-        typer.Option("--after", metavar="ENTRY", help="Go on after this entry.", show_default=False),
-    ] = None,
-) -> None:
-    """Show all lists, or the entries of one."""
-    with call.client() as client:
-        if name is None:
-            call.show(client.get("lists"), render.lists)
-        else:
-            call.show(client.get("lists", name, limit=limit, after=after), render.entries)
-
-
-@command(
-    lists_app,
-    "load",
-    examples=(
-        "neurowall lists load ipsum.txt",
-        "neurowall lists load partners.txt --verdict allow",
-        "fetch-feed | neurowall lists load - --name feed --skip-invalid",
-    ),
-)
-def lists_load(
-    call: Call,
-    file: ListFile,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            "--name", metavar="NAME", help="The list's name. [default: the file's]", show_default=False
-        ),
-    ] = None,
-    verdict: Annotated[Verdict, typer.Option("--verdict", help="What the list does.")] = Verdict.BLOCK,
-    skip_invalid: SkipInvalid = False,
-) -> None:
-    """Load a new list. It is enforced when the command returns, and again after a restart.
-
-    One address or prefix a line; what follows it on the line, and lines of # or ; are comments.
-    A list with a line that is not an address is refused as a whole, unless --skip-invalid.
-    """
-    _put(call, name or _name_of(file), file, verdict=verdict.value, skip_invalid=skip_invalid, create=True)
-
-
-@command(lists_app, "replace", examples=("neurowall lists replace ipsum ipsum-today.txt",))
-def lists_replace(
-    call: Call,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The list to replace.")],
-    file: ListFile,
-    skip_invalid: SkipInvalid = False,
-) -> None:
-    """Replace a list's entries; sources in both the old and the new one stay listed throughout."""
-    _put(call, name, file, skip_invalid=skip_invalid, create=False)
-
-
-@command(lists_app, "remove", examples=("neurowall lists remove ipsum",))
-def lists_remove(
-    call: Call, name: Annotated[str, typer.Argument(metavar="NAME", help="The list to remove.")]
-) -> None:
-    """Remove a list; its entries stay listed where another list holds them."""
-    with call.client() as client, working(f"removing list {name}"):
-        answer = client.delete("lists", name)
-    call.show(answer, render.change)
-
-
-def _put(call: Call, name: str, file: str, **query: str | bool) -> None:
-    content = _read(file)
-    with call.client() as client, working(f"applying list {name} ({len(content) / 1e6:.1f} MB)"):
-        answer = client.put("lists", name, content=content, **query)
-    call.show(answer, render.change)
-
-
-def _read(file: str) -> bytes:
-    """The bytes of *file*, or of standard input for `-`."""
-    if file == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise UsageProblem(f"cannot read list {file}: {error.strerror}") from error
-
-
-def _name_of(file: str) -> str:
-    """The list name that a file's name suggests: `/tmp/IPsum 3.txt` is `ipsum-3`."""
-    if file == "-":
-        raise UsageProblem("a list from standard input needs a name: add --name NAME")
-    name = re.sub(r"[^a-z0-9]+", "-", Path(file).stem.lower()).strip("-")[:40].strip("-")
-    if not name:
-        raise UsageProblem(f"no list name can be made from {file!r}: add --name NAME")
-    return name
 
 
 def main() -> None:

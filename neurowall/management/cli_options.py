@@ -3,6 +3,7 @@
 
 import inspect
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from neurowall.management.client import Client
 
+DEFAULT_INSTANCE = "main"
 PIPE_WIDTH = 200  # columns of a table that no terminal limits
 
 
@@ -34,7 +36,9 @@ class Output(StrEnum):
 
 InstanceOption = Annotated[
     str | None,
-    typer.Option("--instance", metavar="NAME", help="Which daemon. [default: main]", show_default=False),
+    typer.Option(
+        "--instance", metavar="NAME", help=f"Which daemon. [default: {DEFAULT_INSTANCE}]", show_default=False
+    ),
 ]
 RunDirOption = Annotated[
     Path | None,
@@ -74,6 +78,15 @@ class Call:
 
     instance: Instance
     output: Output
+
+    def command(self, *arguments: str) -> str:
+        """The command line that does *arguments* on the same instance, to be copied by people."""
+        where = []
+        if self.instance.name != DEFAULT_INSTANCE:
+            where += ["--instance", self.instance.name]
+        if self.instance.run_dir != DEFAULT_RUN_DIR:
+            where += ["--run-dir", str(self.instance.run_dir)]
+        return shlex.join(("neurowall", *arguments, *where))
 
     @contextmanager
     def client(self) -> "Iterator[Client]":
@@ -156,7 +169,7 @@ def fail(error: CommandError) -> None:
 def _call(context: typer.Context, given: Shared) -> Call:
     outer = context.find_object(Shared) or Shared()
     merged = given.over(outer)
-    instance = Instance(merged.instance or "main", merged.run_dir or DEFAULT_RUN_DIR)
+    instance = Instance(merged.instance or DEFAULT_INSTANCE, merged.run_dir or DEFAULT_RUN_DIR)
     return Call(instance, merged.output or Output.TABLE)
 
 

@@ -82,6 +82,10 @@ class Client:
         headers = {"content-type": "text/plain; charset=utf-8"}
         return self._call("PUT", path, query, content=content, headers=headers)
 
+    def patch(self, *path: str, json: Json) -> Json:
+        """PATCH with a JSON body."""
+        return self._call("PATCH", path, {}, json=json)
+
     def delete(self, *path: str) -> Json:
         """DELETE."""
         return self._call("DELETE", path, {})

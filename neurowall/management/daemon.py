@@ -23,12 +23,15 @@ from neurowall.data.sources import read_policy
 from neurowall.data.state import StateStore
 from neurowall.kernel import netlink
 from neurowall.kernel.dataplane import DataPlane
+from neurowall.logic import memory
 from neurowall.logic.engine import Engine
+from neurowall.logic.worker import Worker
 from neurowall.management import preflight, server
 from neurowall.management.answers import About
 from neurowall.management.api import create_app, create_metrics_app
 from neurowall.management.down import end_enforcement
 from neurowall.management.errors import CannotRun, CommandError, UsageProblem
+from neurowall.management.housekeeping import Housekeeper
 from neurowall.management.instance import Instance, Record, locked
 from neurowall.management.watch import Watcher
 from neurowall.model.errors import ListError, NeurowallError, PolicyError, Unsupported
@@ -62,6 +65,7 @@ def serve(options: Options) -> None:
         policy = read_policy(options.config)
     preflight.check(netns=options.netns is not None)
     _end_by_exception()
+    memory.one_heap()  # before the first thread
     with ExitStack() as stack, _as_command_errors():
         stack.enter_context(locked(options.instance))
         metrics = _metrics_socket(stack, options.metrics_listen)
@@ -75,10 +79,14 @@ def serve(options: Options) -> None:
             instance=options.instance.name,
             version=version("neurowall"),
             zones={interface.name: interface.zone for interface in policy.interfaces},
+            capacity=_declared(policy),
         )
         watcher = Watcher(netlink.watch_links, dataplane.reconcile_interfaces, dataplane.interfaces)
         watcher.start()
         stack.callback(watcher.stop)
+        housekeeper = Housekeeper(engine, about.say_housekeeping)
+        housekeeper.start()
+        stack.callback(housekeeper.stop)
         listener = stack.enter_context(server.unix_socket(options.instance.socket))
         stack.callback(options.instance.socket.unlink, missing_ok=True)
         servers = [(create_app(engine, about), listener)]
@@ -87,6 +95,11 @@ def serve(options: Options) -> None:
         log.info("ready: generation %d, API on %s", engine.status().generation, options.instance.socket)
         asyncio.run(_serve_until_told(servers, options, engine, about))
     log.info("exiting; enforcement goes on (`neurowall down` ends it)")
+
+
+def _declared(policy: Policy) -> dict[str, int]:
+    """The capacities that the policy asks for, by name."""
+    return policy.capacity.model_dump(exclude={"grow"})
 
 
 def _log_to_stderr(*, verbose: bool) -> None:
@@ -160,8 +173,10 @@ def _enforce(stack: ExitStack, options: Options, policy: Policy) -> tuple[DataPl
             undo.callback(end_enforcement, options.instance)
         dataplane = DataPlane.open(policy, options.instance.directory)
         log.info("maps: %s", "adopted those in force" if dataplane.adopted else "made new ones")
-        engine = Engine(policy, dataplane, StateStore(options.state))
+        worker = Worker()
+        engine = Engine(policy, dataplane, StateStore(options.state), parser=worker.parse)
         stack.callback(engine.close)
+        stack.callback(worker.close)  # first: a list that is still being read must not reach a closed engine
         engine.start()
         dataplane.attach()
         _check_attached(dataplane, fresh=fresh, allow_missing=options.allow_missing_interfaces)
@@ -206,13 +221,14 @@ async def _serve_until_told(
 def _reload_policy(config: Path, engine: Engine, about: About) -> None:
     """SIGHUP: put the policy on disk in force, or keep the present one and say why."""
     try:
-        result = engine.reload_policy(read_policy(config))
+        policy = read_policy(config)
+        result = engine.reload_policy(policy)
     except NeurowallError as error:
         why = "; ".join(str(error).splitlines())
         about.policy_problem = f"{config} is not in force: {why}"
         log.error("policy not reloaded, the present one stays in force: %s", why)  # noqa: TRY400 - no trace
     else:
-        about.policy_problem = None
+        about.policy_problem, about.capacity = None, _declared(policy)
         log.info(
             "policy reloaded: generation %d, %d added, %d removed",
             result.generation,

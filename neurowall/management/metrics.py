@@ -11,6 +11,7 @@ from neurowall.logic.engine import Engine
 from neurowall.logic.results import Counters, Status
 from neurowall.management.answers import VERDICTS, About
 from neurowall.model.counters import Counter
+from neurowall.model.policy import TIMED
 
 
 class EngineCollector(Collector):
@@ -41,7 +42,7 @@ class EngineCollector(Collector):
         )
         yield GaugeMetricFamily("neurowall_generation", "Successful applies so far.", status.generation)
         yield GaugeMetricFamily(
-            "neurowall_problems", "What is not filtered as intended; 0 is healthy.", len(status.problems)
+            "neurowall_problems", "What is wrong; 0 is healthy.", len(self._about.problems(status))
         )
         up = GaugeMetricFamily(
             "neurowall_interface_up", "1 if the interface is guarded.", labels=("interface", "mode")
@@ -82,11 +83,20 @@ def _lists(status: Status, counters: Counters) -> Iterator[Metric]:
     for labels, counter in (silent | dict(counters.lists)).items():
         _add(pair, labels, counter)
     yield from pair
+    pair = _pair("list_matched_", "whose source a list holds, whoever decided", ("list",))
+    for name, counter in ({each.name: Counter() for each in status.lists} | dict(counters.matched)).items():
+        _add(pair, (name,), counter)
+    yield from pair
     entries = GaugeMetricFamily("neurowall_list_entries", "Entries of a list.", labels=("list", "family"))
     for each in status.lists:
         entries.add_metric((each.name, "4"), each.entries4)
         entries.add_metric((each.name, "6"), each.entries6)
     yield entries
+    timed = GaugeMetricFamily("neurowall_timed_entries", "Entries that end by themselves.", labels=("list",))
+    for each in status.lists:
+        if each.name in TIMED:
+            timed.add_metric((each.name,), each.entries4 + each.entries6)
+    yield timed
 
 
 def _tables(status: Status) -> Iterator[Metric]:

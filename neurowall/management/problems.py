@@ -124,6 +124,8 @@ def _why(error: Mapping[str, Any]) -> str:
         return f"not valid JSON at character {error['loc'][-1]}: {error['ctx']['error']}"
     if error["type"] == "extra_forbidden":
         return "unknown field"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
     return str(error["msg"])
 
 

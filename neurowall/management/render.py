@@ -4,12 +4,15 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from neurowall.management.times import duration, in_words
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 Json = dict[str, Any]
 Cell = object
 
+SHOWN_ADDRESSES = 20  # of a change; the rest is counted
 _BYTE_STEPS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -35,11 +38,12 @@ def status(console: "Console", answer: Json) -> None:
         ),
     )
     lists(console, answer)
+    _timed(console, answer["timed"])
     _table(
         console,
-        ("Kernel table", ">Entries", ">Capacity", ">Used"),
+        ("Kernel table", ">Entries", ">Capacity", ">Used", "Growth"),
         (
-            (each["table"], count(each["entries"]), count(each["capacity"]), share(**each))
+            (each["table"], count(each["entries"]), count(each["capacity"]), share(**each), growth(**each))
             for each in answer["tables"]
         ),
     )
@@ -56,19 +60,30 @@ def status(console: "Console", answer: Json) -> None:
         _say(console, "no packet seen yet")
 
 
+def _timed(console: "Console", timed: Json) -> None:
+    """One line on the entries that end by themselves, if there are any."""
+    if not timed["block"] and not timed["allow"]:
+        return
+    text = f"timed entries: {count(timed['block'])} block, {count(timed['allow'])} allow"
+    if timed["next"]["expires"]:
+        text += f"; the next one lasts another {in_words(timed['next'])}"
+    _say(console, f"{text}\n")
+
+
 def lists(console: "Console", answer: Json) -> None:
-    """Every list with its size and what it stopped or let pass."""
+    """Every list with its size, what it decided, and what it matched whoever decided."""
     _table(
         console,
-        ("List", "Verdict", ">IPv4", ">IPv6", ">Packets", ">Volume", "Origin"),
+        ("List", "Verdict", ">IPv4", ">IPv6", ">Decided", ">Volume", ">Matched", "Origin"),
         (
             (
                 each["name"],
-                each["verdict"],
+                does(each),
                 count(each["entries"]["4"]),
                 count(each["entries"]["6"]),
                 count(each["packets"]),
                 volume(each["bytes"]),
+                count(each["matched_packets"]),
                 each["origin"],
             )
             for each in answer["lists"]
@@ -77,25 +92,37 @@ def lists(console: "Console", answer: Json) -> None:
 
 
 def entries(console: "Console", answer: Json) -> None:
-    """One list's entries, one a line, under a comment: the output is itself a list."""
+    """One list's entries, one a line, the rest in comments: the output is itself a list."""
     size = answer["entries"]
     _say(
         console,
-        f"# list {answer['name']}: {answer['verdict']}, {count(size['4'])} IPv4, {count(size['6'])} IPv6, "
+        f"# list {answer['name']}: {does(answer)}, {count(size['4'])} IPv4, {count(size['6'])} IPv6, "
         f"origin {answer['origin']}",
     )
+    ends = {each["entry"]: in_words(each) for each in answer["timed"]}
     for entry in answer["items"]:
-        _say(console, entry)
+        _say(console, f"{entry}  # {ends[entry]}" if entry in ends else entry)
     if answer["next"]:
         _say(console, f"# more follow: --after {answer['next']}")
 
 
 def change(console: "Console", answer: Json) -> None:
     """What an apply did."""
-    sizes = ", ".join(f"{count(answer[what])} {what}" for what in ("added", "removed", "unchanged"))
-    _say(console, f"generation {answer['generation']}: {sizes}, in {answer['seconds']:.3f} s")
+    sizes = [f"{count(answer[what])} {what}" for what in ("added", "removed", "unchanged")]
+    if answer["extended"]:
+        sizes.insert(1, f"{count(answer['extended'])} extended")
+    _say(console, f"generation {answer['generation']}: {', '.join(sizes)}, in {answer['seconds']:.3f} s")
+    for each in answer["addresses"][:SHOWN_ADDRESSES]:
+        _say(console, f"{each['address']}: {outcome(**each)}")
+    if len(answer["addresses"]) > SHOWN_ADDRESSES:
+        _say(console, f"... and {count(len(answer['addresses']) - SHOWN_ADDRESSES)} more")
     for note in answer["notes"]:
         _say(console, f"note: {note}", style="yellow")
+
+
+def hint(console: "Console", text: str) -> None:
+    """What to do next, where that is not obvious."""
+    _say(console, f"hint: {text}", style="cyan")
 
 
 def explanation(console: "Console", answer: Json) -> None:
@@ -136,11 +163,21 @@ def volume(size: int) -> str:
     return f"{value:.0f} B" if unit == "B" else f"{value:.3g} {unit}"
 
 
-def duration(seconds: float) -> str:
-    """93784 as `1 d 2 h 3 min`; below a minute in seconds."""
-    whole = int(seconds)
-    parts = ((whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"))
-    return " ".join(f"{value} {unit}" for value, unit in parts if value) or f"{whole} s"
+def does(info: Json) -> str:
+    """What a list does to its sources: `block`, or `block, monitor` if it only counts them."""
+    return f"{info['verdict']}, monitor" if info["monitor"] else str(info["verdict"])
+
+
+def outcome(outcome: str, **rest: Any) -> str:
+    """What became of one address: `added, for 1 h, until 2026-11-22 18:02:35 UTC`."""
+    if not rest["expires"]:
+        return outcome
+    return f"{outcome}, {'it had another' if outcome == 'removed' else 'for'} {in_words(rest)}"
+
+
+def growth(grown_from: int | None, **_rest: object) -> str:
+    """What a table was made for, if it has outgrown that."""
+    return f"grown from {count(grown_from)}" if grown_from else ""
 
 
 def share(entries: int, capacity: int, **_rest: object) -> str:

@@ -2,6 +2,7 @@
 """A real engine on a data plane in memory, and the API over it."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partialmethod
@@ -14,13 +15,16 @@ from httpx import ASGITransport, AsyncClient, Response
 
 from neurowall.data.state import StateStore
 from neurowall.logic.engine import Engine
+from neurowall.management import server
 from neurowall.management.answers import About
 from neurowall.management.api import create_app
+from neurowall.management.instance import Instance
 from neurowall.model.counters import Counter
 from neurowall.model.interfaces import InterfaceStatus
 from neurowall.model.policy import load_policy
 from neurowall.model.reasons import Reason
 from tests.unit.logic.fake import FakeDataPlane
+from tests.unit.management.commands import Cli
 
 POLICY = """
 interfaces:
@@ -28,7 +32,7 @@ interfaces:
   - {name: lan0, zone: internal}
 lists:
   - {name: declared, verdict: block, entries: [203.0.113.0/24, "2001:db8:bad::/48"]}
-capacity: {hosts4: 1000, prefixes4: 100, hosts6: 100, prefixes6: 100, classes: 64}
+capacity: {hosts4: 1000, prefixes4: 100, hosts6: 100, prefixes6: 100, classes: 64, grow: false}
 """
 
 
@@ -36,7 +40,7 @@ class StandIn(FakeDataPlane):
     """The data plane in memory with two healthy interfaces, and reason counters as the test sets them."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(load_policy(POLICY, "policy.yaml").capacity)
         self.reasons: dict[Reason, Counter] = dict.fromkeys(Reason, Counter())
         self.states = [
             InterfaceStatus("wan0", 2, "native", "the fastest, and the device takes it", attached=True),
@@ -79,7 +83,7 @@ def engine(dataplane: StandIn, tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def about() -> About:
     """What the daemon tells of itself."""
-    return About("main", "1.2.3", {"wan0": "external", "lan0": "internal"})
+    return About("main", "1.2.3", {"wan0": "external", "lan0": "internal"}, capacity={"hosts4": 1000})
 
 
 @dataclass
@@ -109,6 +113,7 @@ class Api:
     get = partialmethod(request, "GET")
     post = partialmethod(request, "POST")
     put = partialmethod(request, "PUT")
+    patch = partialmethod(request, "PATCH")
     delete = partialmethod(request, "DELETE")
 
 
@@ -135,3 +140,31 @@ def done(answer: Response) -> Json:
     assert answer.status_code == 200, answer.text
     body: Json = answer.json()
     return body
+
+
+@pytest.fixture
+def served(engine: Engine, about: About, tmp_path: Path) -> Iterator[Path]:
+    """A run directory whose instance `main` answers."""
+    instance = Instance("main", tmp_path / "run")
+    instance.create()
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    with server.unix_socket(instance.socket) as listener:
+        serving = server.run([(create_app(engine, about), listener)], stop, verbose=False)
+        thread = threading.Thread(target=loop.run_until_complete, args=(serving,))
+        thread.start()
+        yield instance.run_dir
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+    loop.close()
+
+
+@pytest.fixture
+def cli(served: Path) -> Cli:
+    """`neurowall` with a daemon."""
+    return Cli(served)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Cli:
+    """`neurowall` without one."""
+    return Cli(tmp_path / "none")

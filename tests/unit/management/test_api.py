@@ -50,12 +50,27 @@ class TestStatus:
         ]
         assert {"reason": "block-list", "verdict": "drop", "packets": 7, "bytes": 420} in status["packets"]
         assert len(status["packets"]) == len(Reason)
-        assert {"table": "prefixes4", "entries": 1, "capacity": 100} in status["tables"]
+        assert {"table": "prefixes4", "entries": 1, "capacity": 100, "grown_from": None} in status["tables"]
         assert {each["name"]: each["entries"] for each in status["lists"]} == {
             "operator-allow": {"4": 0, "6": 0},
             "operator-block": {"4": 0, "6": 0},
             "declared": {"4": 1, "6": 1},
+            "operator-allow-timed": {"4": 0, "6": 0},
+            "operator-block-timed": {"4": 0, "6": 0},
         }
+        assert status["timed"] == {
+            "block": 0,
+            "allow": 0,
+            "next": {"expires": None, "remaining_seconds": None},
+        }
+
+    def test_a_table_that_outgrew_the_policy_says_so(self, api: Api, about: About) -> None:
+        """The capacity is that of the maps in force, beside what they were made for."""
+        about.capacity = {"hosts4": 400, "prefixes4": 100, "hosts6": 300}
+        tables = {each["table"]: each for each in done(api.get("/status"))["tables"]}
+        assert (tables["hosts4"]["capacity"], tables["hosts4"]["grown_from"]) == (1000, 400)
+        assert tables["prefixes4"]["grown_from"] is None
+        assert tables["hosts6"]["grown_from"] is None  # smaller than declared: kept until it is made anew
 
     def test_a_list_shows_what_it_decided(self, api: Api, dataplane: StandIn) -> None:
         """The counters of its class are its own."""
@@ -63,7 +78,28 @@ class TestStatus:
         dataplane.counted = {class_id: Counter(3, 180)}
         rows = {each["name"]: each for each in done(api.get("/lists"))["lists"]}
         assert (rows["declared"]["packets"], rows["declared"]["bytes"]) == (3, 180)
+        assert (rows["declared"]["matched_packets"], rows["declared"]["matched_bytes"]) == (3, 180)
         assert rows["operator-block"]["packets"] == 0
+        assert rows["operator-block"]["matched_packets"] == 0
+
+    def test_a_list_shows_what_it_matched(self, api: Api, engine: Engine, dataplane: StandIn) -> None:
+        """Another list decided those packets."""
+        engine.allow(["203.0.113.9"])
+        dataplane.counted = {dataplane.class_of("203.0.113.9"): Counter(4, 240)}
+        rows = {each["name"]: each for each in done(api.get("/lists"))["lists"]}
+        assert (rows["operator-allow"]["packets"], rows["operator-allow"]["matched_packets"]) == (4, 4)
+        assert (rows["declared"]["packets"], rows["declared"]["matched_packets"]) == (0, 4)
+
+    def test_housekeeping_that_fails_is_a_problem(self, api: Api, about: About) -> None:
+        """Packets are filtered as intended, so it stays ready; but something is wrong."""
+        about.say_housekeeping("ended entries cannot be taken out: no space left")
+        for path in ("/status", "/health"):
+            answer = done(api.get(path))
+            assert answer["state"] == "degraded"
+            assert answer["problems"] == ["ended entries cannot be taken out: no space left"]
+        assert done(api.get("/readiness"))["ready"]
+        about.say_housekeeping(None)
+        assert done(api.get("/health"))["state"] == "ok"
 
     def test_a_policy_that_was_not_reloaded_is_a_warning(self, api: Api, about: About) -> None:
         """Packets are filtered as intended, so it is no problem; but it must be seen."""
@@ -119,7 +155,10 @@ class TestImperative:
         """Another list holds it."""
         answer = done(api.post("/unblock", json={"addresses": ["203.0.113.9"]}))
         assert answer["addresses"][0]["still_blocked_by"] == ["declared"]
-        assert answer["notes"] == ["203.0.113.9 is still blocked by list declared"]
+        assert answer["notes"] == [
+            "203.0.113.9 itself is in neither operator-block nor operator-block-timed: nothing was removed",
+            "203.0.113.9 is still blocked by list declared",
+        ]
 
     def test_one_bad_address_changes_nothing(self, api: Api, dataplane: StandIn) -> None:
         """All or nothing, and the bad one is named by its place."""
@@ -142,7 +181,19 @@ BODIES: list[tuple[bytes, str]] = [
     (b'{"addresses": []}', "addresses"),
     (b'{"addresses": [1]}', "addresses[0]"),
     (b'{"addresses": ["198.51.100.7", null]}', "addresses[1]"),
-    (b'{"addresses": ["198.51.100.7"], "ttl": "1h"}', "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "until": "1h"}', "until"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": ""}', "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": "soon"}', "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": "0s"}', "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": "-1h"}', "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": "3651d"}', "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": 0}', "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": -1}', "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": NaN}', "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": 1e400}', "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": 1' + b"0" * 400 + b"}", "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": true}', "ttl"),
+    (b'{"addresses": ["198.51.100.7"], "ttl": ["1h"]}', "ttl"),
     (b'{"addresses": {"a": 1}}', "addresses"),
 ]
 
@@ -160,10 +211,23 @@ class TestBadRequests:
 
     def test_every_imperative_change_is_as_strict(self, api: Api) -> None:
         """They share one body."""
-        for verb in ("block", "allow", "unblock", "unallow"):
-            json = {"addresses": ["198.51.100.7"], "ttl": "1h"}
+        for verb, field in (("block", "for"), ("allow", "for"), ("unblock", "ttl"), ("unallow", "ttl")):
+            json = {"addresses": ["198.51.100.7"], field: "1h"}
             problem = refused(api.post(f"/{verb}", json=json), 422, "invalid-request")
-            assert problem["errors"] == [{"field": "ttl", "why": "unknown field"}]
+            assert problem["errors"] == [{"field": field, "why": "unknown field"}]
+
+    def test_many_wrong_types_are_one_error(self, api: Api) -> None:
+        """The loop answers nobody else while it lists them."""
+        problem = refused(api.post("/block", json={"addresses": [1] * 1000}), 422, "invalid-request")
+        assert [each["field"] for each in problem["errors"]] == ["addresses[0]"]
+
+    def test_a_bad_ttl_says_how_to_write_one(self, api: Api) -> None:
+        """In the field's own reason."""
+        body = {"addresses": ["198.51.100.7"], "ttl": "1 hour"}
+        problem = refused(api.post("/allow", json=body), 422, "invalid-request")
+        assert [each["field"] for each in problem["errors"]] == ["ttl"]
+        assert "12h" in problem["errors"][0]["why"]
+        assert "Value error" not in problem["detail"]
 
     @pytest.mark.parametrize(
         ("method", "url", "field"),
@@ -176,6 +240,7 @@ class TestBadRequests:
             ("PUT", "/lists/new?verdict=drop", "query.verdict"),
             ("PUT", "/lists/new?verdikt=allow", "query.verdikt"),
             ("PUT", "/lists/new?skip_invalid=perhaps", "query.skip_invalid"),
+            ("PUT", "/lists/new?monitor=perhaps", "query.monitor"),
             ("DELETE", "/lists/declared?force=true", "query.force"),
             ("POST", "/reload?dry_run=true", "query.dry_run"),
         ],

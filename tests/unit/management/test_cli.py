@@ -1,85 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CLI against the API on a real unix socket; the kernel is a stand-in."""
 
-import asyncio
 import json
+import re
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
 
 from neurowall.logic.engine import Engine
 from neurowall.management import server
 from neurowall.management.answers import About
-from neurowall.management.api import create_app
 from neurowall.management.cli import app
 from neurowall.management.errors import ExitCode
 from neurowall.management.instance import Instance
+from neurowall.model.counters import Counter
+from tests.unit.management.commands import Cli, runner
 from tests.unit.management.conftest import StandIn
-
-runner = CliRunner()
-
-
-class Cli:
-    """Runs `neurowall` on one instance, in this process."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self.run_dir = run_dir
-
-    def __call__(self, *arguments: str, stdin: str | None = None) -> Result:
-        """Whatever comes of it."""
-        return runner.invoke(app, [*arguments, "--run-dir", str(self.run_dir)], input=stdin)
-
-    def ok(self, *arguments: str, stdin: str | None = None) -> str:
-        """The output of a command that must succeed."""
-        result = self(*arguments, stdin=stdin)
-        assert result.exit_code == ExitCode.OK, result.output
-        return str(result.stdout)
-
-    def json(self, *arguments: str) -> Any:
-        """The same as data."""
-        return json.loads(self.ok(*arguments, "-o", "json"))
-
-    def error(self, code: ExitCode, *arguments: str, stdin: str | None = None) -> str:
-        """What a command that must fail with *code* says on stderr; it prints no answer."""
-        result = self(*arguments, stdin=stdin)
-        assert result.exit_code == code, result.output
-        assert result.stdout == ""
-        assert "Traceback" not in result.stderr
-        return str(result.stderr)
-
-
-@pytest.fixture
-def served(engine: Engine, about: About, tmp_path: Path) -> Iterator[Path]:
-    """A run directory whose instance `main` answers."""
-    instance = Instance("main", tmp_path / "run")
-    instance.create()
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
-    with server.unix_socket(instance.socket) as listener:
-        serving = server.run([(create_app(engine, about), listener)], stop, verbose=False)
-        thread = threading.Thread(target=loop.run_until_complete, args=(serving,))
-        thread.start()
-        yield instance.run_dir
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-    loop.close()
-
-
-@pytest.fixture
-def cli(served: Path) -> Cli:
-    """`neurowall` with a daemon."""
-    return Cli(served)
-
-
-@pytest.fixture
-def alone(tmp_path: Path) -> Cli:
-    """`neurowall` without one."""
-    return Cli(tmp_path / "none")
 
 
 class TestStatus:
@@ -114,6 +53,12 @@ class TestStatus:
             assert as_yaml.pop(volatile) >= 0
         assert as_json == as_yaml
         assert as_json["generation"] == 1
+
+    def test_a_table_that_grew_is_seen(self, cli: Cli, about: About) -> None:
+        """What it holds now and what it was made for."""
+        assert "grown" not in cli.ok("status")
+        about.capacity = {"hosts4": 400}
+        assert re.search(r"hosts4 +0 +1,000 +0 % +grown from 400", cli.ok("status"))
 
     def test_options_may_stand_before_the_command(self, cli: Cli) -> None:
         """`neurowall -o json lists show` is `neurowall lists show -o json`."""
@@ -198,6 +143,33 @@ class TestLists:
         after = first[-1].removeprefix("# more follow: --after ")
         assert len(cli.json("lists", "show", "feed", "--after", after)["items"]) == 1
 
+    def test_a_list_on_trial(self, cli: Cli, feed: Path) -> None:
+        """Loaded to monitor it decides nothing; `set` enforces it and takes that back."""
+        cli.ok("lists", "load", str(feed), "--name", "feed", "--monitor")
+        assert "block, monitor" in cli.ok("lists", "show")
+        assert cli.ok("lists", "show", "feed").startswith("# list feed: block, monitor, ")
+        assert cli.json("explain", "198.51.100.1")["verdict"] == "pass"
+        assert "and only counts it: it is a monitor list" in cli.ok("explain", "198.51.100.1")
+        for option, verdict in (("--enforce", "drop"), ("--monitor", "pass")):
+            cli.ok("lists", "set", "feed", option)
+            assert cli.json("explain", "198.51.100.1")["verdict"] == verdict
+        assert "no list" in cli.error(ExitCode.FAILED, "lists", "set", "fed", "--enforce")
+
+    def test_lists_show_what_they_decided_and_matched(
+        self, cli: Cli, engine: Engine, dataplane: StandIn
+    ) -> None:
+        """Two columns: a list may match what another one decides."""
+        engine.allow(["203.0.113.9"])
+        dataplane.counted = {dataplane.class_of("203.0.113.9"): Counter(4321, 259260)}
+        lines = {
+            line.split()[0]: line.split() for line in cli.ok("lists", "show").splitlines() if line.strip()
+        }
+        headings = lines["List"]
+        decided, matched = headings.index("Decided"), headings.index("Matched")
+        assert lines["declared"][decided] == "0"
+        assert lines["declared"][matched + 1] == "4,321"  # the volume before it is two words
+        assert lines["operator-allow"][decided] == "4,321"
+
     def test_replace_and_remove(self, cli: Cli, feed: Path) -> None:
         """From a file and from standard input."""
         cli.ok("lists", "load", str(feed), "--name", "feed")
@@ -215,7 +187,7 @@ class TestLists:
         assert lines[1].startswith("  line 2: 'garbage': ")
         assert lines[20].startswith("  line 21: 'garbage': ")
         assert lines[21] == "  ... and 1,214 more"
-        assert [each["name"] for each in cli.json("lists", "show")["lists"]][-1] == "declared"
+        assert cli.json("status")["generation"] == 1
 
     def test_bad_lines_can_be_skipped(self, cli: Cli) -> None:
         """On purpose, and counted."""
@@ -243,6 +215,7 @@ class TestLists:
             (("lists", "load", "/___.txt"), "no list name can be made"),
             (("lists", "load", "-", "--name", "x", "--verdict", "drop"), "'block', 'allow'"),
             (("lists", "show", "declared", "--limit", "0"), "--limit"),
+            (("lists", "set", "declared"), "add --monitor or --enforce"),
             (("lists", "show", "declared", "--after", "nonsense"), "nonsense"),
             (("block",), "ADDRESS"),
             (("status", "-o", "xml"), "'table', 'json', 'yaml'"),
@@ -266,6 +239,7 @@ class TestNoDaemon:
             ("explain", "192.0.2.1"),
             ("lists", "show"),
             ("lists", "remove", "x"),
+            ("lists", "set", "x", "--enforce"),
             ("reload",),
         ],
     )

@@ -32,6 +32,7 @@ class TestHelp:
         ("lists", "show"),
         ("lists", "load"),
         ("lists", "replace"),
+        ("lists", "set"),
         ("lists", "remove"),
     )
 
@@ -76,17 +77,16 @@ class TestStartUp:
         assert done.stdout.splitlines()[-1] == "HEAVY []"
 
     def test_help_starts_about_as_fast_as_typer_itself(self) -> None:
-        """A ratio, so that a slow machine does not fail it: at most 3 times `import typer`."""
-
-        def best(*argv: str) -> float:
-            times = []
-            for _ in range(5):
+        """A ratio, taken in turns so that a busy machine does not fail it: under 3 times `import typer`."""
+        commands = (("-m", "neurowall.management.cli", "--help"), ("-c", "import typer"))
+        best = dict.fromkeys(commands, float("inf"))
+        for _ in range(8):
+            for argv in commands:
                 begun = time.perf_counter()
                 subprocess.run([sys.executable, *argv], capture_output=True, check=True)
-                times.append(time.perf_counter() - begun)
-            return min(times)
-
-        assert best("-m", "neurowall.management.cli", "--help") < 3 * best("-c", "import typer")
+                best[argv] = min(best[argv], time.perf_counter() - begun)
+        ours, typers = best.values()
+        assert ours < 3 * typers
 
 
 class TestProgress:

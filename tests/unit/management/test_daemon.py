@@ -90,7 +90,8 @@ class TestPolicyReload:
         path.write_text(
             "interfaces:\n  - {name: wan0, zone: external}\n  - {name: lan0, zone: internal}\n"
             "lists:\n  - {name: fresh, verdict: block, entries: [198.51.100.0/24]}\n"
-            "capacity: {hosts4: 1000, prefixes4: 100, hosts6: 100, prefixes6: 100, classes: 64}\n"
+            "capacity:\n"
+            "  {hosts4: 1000, prefixes4: 100, hosts6: 100, prefixes6: 100, classes: 64, grow: false}\n"
         )
         return path
 
@@ -107,7 +108,7 @@ class TestPolicyReload:
         ("old", "new", "expected"),
         [
             ("zone: external", "zone: outside", "interfaces[0].zone"),
-            ("hosts4: 1000", "hosts4: 2000", "restart"),
+            ("zone: external", "zone: internal", "restart"),
             ("198.51.100.0/24", "198.51.100.0/99", "lists[0].entries[0]"),
         ],
     )
@@ -131,6 +132,22 @@ class TestPolicyReload:
         config.write_text(good)
         daemon._reload_policy(config, engine, about)
         assert about.policy_problem is None
+
+    def test_a_larger_capacity_is_known_from_then_on(
+        self, config: Path, engine: Engine, about: About, dataplane: StandIn
+    ) -> None:
+        """The status compares the tables with the policy in force, not with that of the start."""
+        config.write_text(config.read_text().replace("hosts4: 1000", "hosts4: 2000"))
+        daemon._reload_policy(config, engine, about)
+        assert about.policy_problem is None
+        assert about.capacity == {
+            "hosts4": 2000,
+            "prefixes4": 100,
+            "hosts6": 100,
+            "prefixes6": 100,
+            "classes": 64,
+        }
+        assert dataplane.capacity.hosts4 >= 2000
 
     def test_a_file_that_is_gone_changes_nothing(
         self, config: Path, engine: Engine, about: About, dataplane: StandIn

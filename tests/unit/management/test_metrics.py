@@ -60,6 +60,35 @@ def test_counters_are_the_kernels(scrape: Any, dataplane: StandIn) -> None:
     assert sample(samples, "neurowall_list_packets_total", list="operator-allow", verdict="pass") == 0
 
 
+def test_a_monitor_list_matches_and_decides_nothing(scrape: Any, engine: Engine, dataplane: StandIn) -> None:
+    """Alone or beside a list that decides; and it has its zeros from the start."""
+    engine.load_list("trial", "block", "203.0.113.9\n198.51.100.7", monitor=True)
+    assert sample(scrape(), "neurowall_list_matched_packets_total", list="trial") == 0
+    dataplane.counted = {
+        dataplane.class_of("203.0.113.9"): Counter(7, 420),
+        dataplane.class_of("198.51.100.7"): Counter(2, 120),
+    }
+    samples = scrape()
+    assert sample(samples, "neurowall_list_matched_packets_total", list="trial") == 9
+    assert sample(samples, "neurowall_list_matched_bytes_total", list="trial") == 540
+    assert sample(samples, "neurowall_list_matched_packets_total", list="declared") == 7
+    assert sample(samples, "neurowall_list_packets_total", list="declared", verdict="drop") == 7
+    assert sample(samples, "neurowall_list_packets_total", list="trial", verdict="drop") == 0
+    verdicts = {value for _, labels in samples for name, value in labels if name == "verdict"}
+    assert verdicts == {"pass", "drop"}
+
+
+def test_timed_entries_are_counted_by_list(scrape: Any, engine: Engine) -> None:
+    """Both families together; the lists that are not timed have no such gauge."""
+    assert sample(scrape(), "neurowall_timed_entries", list="operator-block-timed") == 0
+    engine.block(["198.51.100.7", "2001:db8::7"], 3600)
+    engine.allow(["203.0.113.9"], 60)
+    samples = scrape()
+    assert sample(samples, "neurowall_timed_entries", list="operator-block-timed") == 2
+    assert sample(samples, "neurowall_timed_entries", list="operator-allow-timed") == 1
+    assert sum(name == "neurowall_timed_entries" for name, _ in samples) == 2
+
+
 def test_gauges_follow_the_engine(scrape: Any, engine: Engine) -> None:
     """Generation, entries and tables change with an apply."""
     before = scrape()
@@ -82,6 +111,12 @@ def test_interfaces_and_problems(scrape: Any, dataplane: StandIn) -> None:
     assert sample(scrape(), "neurowall_problems") == 1
 
 
+def test_failing_housekeeping_is_a_problem(scrape: Any, about: About) -> None:
+    """An alert on problems sees it."""
+    about.say_housekeeping("no space left")
+    assert sample(scrape(), "neurowall_problems") == 1
+
+
 def test_the_daemon_describes_itself(scrape: Any, about: About) -> None:
     """Version, engine and start time."""
     samples = scrape()
@@ -100,6 +135,7 @@ def test_names_follow_the_conventions(scrape: Any) -> None:
     """One prefix, and only counters end in _total."""
     counters = {"neurowall_packets_total", "neurowall_bytes_total"}
     counters |= {"neurowall_list_packets_total", "neurowall_list_bytes_total"}
+    counters |= {"neurowall_list_matched_packets_total", "neurowall_list_matched_bytes_total"}
     names = {name for name, _ in scrape()}
     assert all(name.startswith("neurowall_") for name in names)
     assert {name for name in names if name.endswith("_total")} == counters

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes timed entries out when their time is over: a thread, for as long as the daemon runs.
+
+The kernel stops honouring them by itself, to the nanosecond; this only gives their room back, and sees to it
+that lists and counts show what is in force.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+LOOK_SECONDS = 0.5  # all that ended meanwhile go out in one change, so there are at most two a second
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # after an attempt that failed
+
+log = logging.getLogger(__name__)
+
+
+class Expiring(Protocol):
+    """What holds the timed entries: the engine."""
+
+    def expire(self) -> int:
+        """Take out what is over; how many entries those were."""
+
+    def next_expiry(self) -> float | None:
+        """When the first one is over, Unix seconds; None if there is none."""
+
+
+class Housekeeper:
+    """Calls *expiring*.expire() within a second after the first entry is over.
+
+    If that fails it says so to *tell* and in the log, and tries again after FIRST_PAUSE, twice that,
+    and so on up to LONGEST_PAUSE; `tell(None)` takes it back once it succeeds.
+    """
+
+    def __init__(self, expiring: Expiring, tell: Callable[[str | None], None]) -> None:
+        self._expiring = expiring
+        self._tell = tell
+        self._stop = threading.Event()
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; returns when it is gone, or after ten seconds."""
+        self._stop.set()
+        self._thread.join(timeout=10.0)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._pause()):
+            try:
+                self._look()
+            except Exception as error:
+                self._failed(error)
+                log.exception("taking out ended entries failed; trying again in %.0f s", self._pause())
+            else:
+                self._succeeded()
+
+    def _pause(self) -> float:
+        if not self._failures:
+            return LOOK_SECONDS
+        # Bounded before it is a power: a disk may stay full for weeks.
+        return min(FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+
+    def _look(self) -> None:
+        first = self._expiring.next_expiry()
+        if first is None or first > time.time():
+            return
+        if ended := self._expiring.expire():
+            log.info("%d timed entries ended", ended)
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        self._tell(f"ended entries, which the kernel no longer honours, cannot be taken out: {error}")
+
+    def _succeeded(self) -> None:
+        if self._failures:
+            log.warning("ended entries are taken out again")
+            self._failures = 0
+            self._tell(None)
