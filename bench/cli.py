@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`neurowall-bench`: list, plan, run, compare, report, reap and replay.
+"""`neurowall-bench`: list, plan, run, calibrate, compare, report, reap and replay.
 
 Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 void or too noisy, 4 cannot run, 130 and 143 interrupted.
 """
@@ -14,30 +14,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, get_args
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from bench import compare as comparing
 from bench import result as results
 from bench import scenario as scenarios
 from bench.progress import Mode, reporter
-from bench.report import files, terminal, text
+from bench.report import files, screens, terminal
 from bench.result import Result, ResultError, Verdict
-from bench.scenario import ProfileName, Scenario, ScenarioError
+from bench.scenario import ProfileName, Scenario, ScenarioError, SystemName
 from bench.session import Given, Session, SessionError
 
 if TYPE_CHECKING:
-    from bench.plan import Plan
+    from bench.netns import NetnsLab
+    from bench.operations.scenario import Operations
     from neurowall.model.entries import EntrySet
 
 EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "void": 3, "too-noisy": 3, "skipped": 4}
 CANNOT_RUN = 4
 TESTBEDS = ("netns",)
+
+Chosen = list[tuple[str, "Scenario | Operations"]]
 
 app = typer.Typer(
     help=f"Benchmarks that can come out against us.\n\n{(__doc__ or '').split(chr(10), 2)[2].strip()}",
@@ -72,7 +73,7 @@ def list_() -> None:
         out.print(f"    systems: {', '.join(found.systems)}", highlight=False)
         out.print(f"    points:  {', '.join(found.points)}", highlight=False)
         for bar in found.bars:
-            out.print(f"    {bar.figure}: {bar.ratio} >= {bar.bar:g}", highlight=False)
+            out.print(f"    {bar.figure}: {bar.key} {bar.text}", highlight=False)
 
 
 @app.command()
@@ -85,10 +86,15 @@ def plan(
 ) -> None:
     """What would run, what would be skipped and why, and how long it would take. Changes nothing."""
     session = Session(Path(), profile, _seed(seed), _given(list_file), lambda _: None)
-    plans = [session.plan(name, found, _available) for name, found in _load_all(names, override)]
-    for made in plans:
-        _show_plan(made, session)
-    out.print(f"expected duration: {sum(made.seconds for made in plans):.0f} s", highlight=False)
+    seconds = 0.0
+    for name, found in _load_all(names, override):
+        if isinstance(found, Scenario):
+            made = session.plan(name, found, _available)
+            screens.plan(out, made, session)
+            seconds += made.seconds
+        else:
+            seconds += screens.operations(out, name, found, profile)
+    out.print(f"expected duration: {seconds:.0f} s", highlight=False)
 
 
 @app.command()
@@ -112,10 +118,38 @@ def run(  # noqa: PLR0917  typer calls it by name
 
 
 @app.command()
+def calibrate(
+    directory: OutOption = None,
+    systems: Annotated[list[str] | None, typer.Option("--system", help="only these")] = None,
+    blocks: Annotated[int, typer.Option(min=2, max=200, help="about 4 s a system and block")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, max=200)] = 4,
+    seed: SeedOption = None,
+    progress: ProgressOption = "auto",
+) -> None:
+    """Every system against itself, A/A: what differences this machine can tell. Writes calibration.json."""
+    from bench import calibrate as calibrating
+
+    known = get_args(SystemName)
+    chosen = systems or [system for system in known if system != "nft-linear"]
+    if unknown := [system for system in chosen if system not in known]:
+        _refuse(f"there is no system '{unknown[0]}' (known: {', '.join(known)})")
+    with _lab(directory, "quick", _seed(seed), None, progress) as (session, lab):
+        rules = session.rules(calibrating.COUNTS)
+        refused = {system: why for system in chosen if (why := _available(system, rules))}
+        present = [system for system in chosen if system not in refused]
+        settings = calibrating.Settings(present, session.seed, blocks, rounds)
+        found = calibrating.calibrate(lab, session.environment, rules, settings, session.tell)
+        path = calibrating.save(found, session.directory)
+    screens.calibration(out, found, refused, path)
+    raise typer.Exit(0 if found.systems else CANNOT_RUN)
+
+
+@app.command()
 def compare(old: Path, new: Path, force: Annotated[bool, typer.Option("--force")] = False) -> None:
     """Two result files: what changed beyond their intervals. Refuses results of different machines."""
     with _clear_errors():
-        _show_comparison(_read(old), _read(new), force=force)
+        first = _read(old)
+        screens.comparison(out, first.scenario, comparing.compare(first, _read(new), force=force))
 
 
 @app.command()
@@ -151,13 +185,13 @@ def replay(
 ) -> None:
     """Run a stored result again with its scenario, profile, seed and list, then compare the two."""
     old = _read(stored)
-    found = Scenario.model_validate(old.run.scenario)
+    found = scenarios.restore(old.run.scenario)
     if found.digest != old.run.scenario_sha256:
         _refuse(f"{stored}: the scenario in it does not have the digest that it was run with")
     given = _same_list(old, list_file)
     (new,) = _measure([(old.scenario, found)], old.profile, directory, old.run.seed, given, progress)
     with _clear_errors():
-        _show_comparison(old, new, force=True)
+        screens.comparison(out, old.scenario, comparing.compare(old, new, force=True))
     _finish(new.verdict, too_noisy_ok)
 
 
@@ -167,7 +201,7 @@ def main() -> None:
 
 
 def _measure(
-    chosen: list[tuple[str, Scenario]],
+    chosen: Chosen,
     profile: ProfileName,
     directory: Path | None,
     seed: int,
@@ -175,6 +209,29 @@ def _measure(
     progress: Mode,
 ) -> list[Result]:
     """Run scenarios in namespaces; files are written whatever ends it."""
+    with _lab(directory, profile, seed, given, progress) as (session, lab):
+        plans = {n: session.plan(n, found, _available) for n, found in chosen if isinstance(found, Scenario)}
+        if plans and len(plans) == len(chosen) and not any(made.groups for made in plans.values()):
+            reasons = (reason for made in plans.values() for reason in made.skipped.values())
+            _refuse(f"nothing can be measured here: {next(reasons, 'no points')}")
+        try:
+            for name, found in chosen:
+                if isinstance(found, Scenario):
+                    session.measure(plans[name], lab)
+                else:
+                    session.operate(name, found)
+        finally:
+            if session.results:
+                summary = files.write(session.directory, session.results)
+    terminal.show(out, summary, session.results, session.directory)
+    return session.results
+
+
+@contextmanager
+def _lab(
+    directory: Path | None, profile: ProfileName, seed: int, given: Given | None, progress: Mode
+) -> Iterator[tuple[Session, NetnsLab]]:
+    """A session with a testbed of namespaces, which are gone afterwards whatever ends it."""
     from bench.measure.environment import fingerprint
     from bench.netns import NetnsLab
     from bench.testbed.base import Run
@@ -182,21 +239,12 @@ def _measure(
     if os.geteuid() != 0:
         _refuse("namespaces and XDP need root: run it with sudo")
     directory = _new_directory(directory)
+    command = ("neurowall-bench", *sys.argv[1:])
     with _clear_errors(), reporter(progress, sys.stderr) as listener:
-        session = Session(directory, profile, seed, given, listener.tell, ("neurowall-bench", *sys.argv[1:]))
-        plans = [session.plan(name, found, _available) for name, found in chosen]
-        if not any(made.groups for made in plans):
-            _refuse(f"nothing can be measured here: {next(iter(plans[0].skipped.values()), 'no points')}")
-        try:
-            with Run.begin(logs=directory / "logs") as testbed:
-                lab, machine = NetnsLab(testbed), fingerprint()
-                for made in plans:
-                    session.measure(made, lab, machine)
-        finally:
-            if session.results:
-                summary = files.write(directory, session.results)
-    terminal.show(out, summary, session.results, directory)
-    return session.results
+        session = Session(directory, profile, seed, given, listener.tell, command)
+        with Run.begin(logs=directory / "logs") as session.testbed:
+            lab, session.environment = NetnsLab(session.testbed), fingerprint()
+            yield session, lab
 
 
 def _available(system: str, rules: EntrySet) -> str | None:
@@ -207,14 +255,14 @@ def _available(system: str, rules: EntrySet) -> str | None:
     return registry.create(system).available(Rules(rules))
 
 
-def _load(name: str, overrides: dict[str, str]) -> Scenario:
+def _load(name: str, overrides: dict[str, str]) -> Scenario | Operations:
     try:
         return scenarios.load(scenarios.locate(name), overrides)
     except ScenarioError as error:
         _refuse(str(error))
 
 
-def _load_all(names: list[str], override: list[str] | None) -> list[tuple[str, Scenario]]:
+def _load_all(names: list[str], override: list[str] | None) -> Chosen:
     overrides = {}
     for given in override or []:
         field, equals, value = given.partition("=")
@@ -279,45 +327,6 @@ def _read(path: Path) -> Result:
         return results.load(path)
     except ResultError as error:
         _refuse(str(error))
-
-
-def _show_plan(made: Plan, session: Session) -> None:
-    profile = made.profile
-    out.print(
-        f"[bold]{made.name}[/]: {made.trials} trials in {profile.blocks} blocks of {profile.rounds} rounds, "
-        f"{profile.trial_seconds:g} s each, about {made.seconds:.0f} s",
-        highlight=False,
-    )
-    table = Table("point", "rules", "of which given", "measured")
-    for group in made.groups:
-        for point in group.points:
-            systems = [arm.system for arm in group.arms if arm.point == point and arm.role == "measured"]
-            given = str(session.filled[group.counts].given) or "none"
-            table.add_row(point, str(group.counts), given, ", ".join(systems))
-    out.print(table)
-    for line in text.skips(session.skipped(made)):
-        out.print(f"  {line}", markup=False, highlight=False)
-
-
-def _show_comparison(old: Result, new: Result, *, force: bool) -> None:
-    found = comparing.compare(old, new, force=force)
-    table = Table(
-        title=f"{old.scenario}: new / old", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    table.add_column("metric or ratio", overflow="fold")
-    for name in ("old", "new", "new / old", "95 % CI"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("change", no_wrap=True)
-    for change in found.changes:
-        interval = f"{change.ci_low:.3f} to {change.ci_high:.3f}"
-        values = (f"{change.old:.4g}", f"{change.new:.4g}", f"{change.factor:.3f}", interval)
-        style = {"same": "dim", "higher": "bold", "lower": "bold"}[change.verdict]
-        table.add_row(change.name, *values, change.verdict, style=style)
-    out.print(table)
-    for name in (*found.only_old, *found.only_new):
-        out.print(f"  only in one of them: {name}", highlight=False)
-    for warning in found.warnings:
-        out.print(f"  [bold yellow]{escape(warning)}[/]", highlight=False)
 
 
 def _finish(verdict: Verdict, too_noisy_ok: bool) -> NoReturn:

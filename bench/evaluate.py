@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from bench import stats, validity
+from bench.bars import UNITS, Bar, parts
 from bench.records import Record, Role
 from bench.result import Control, Figure, GateRow, LedgerRow, Metric, Ratio, Verdict, Void, worst
-from bench.scenario import Bar, Scenario, parts
+from bench.scenario import Scenario
 from bench.validity import Cell, Measured, Values
 
 SUBJECT = "neurowall"
-UNITS = {"drop_mpps": "Mpps", "forward_mpps": "Mpps", "cost_ns": "ns", "load_seconds": "s"}
+ROBUST = ("latency_p99_us",)
+"""Metrics of which a block counts by the median of its rounds: a stall of the machine in one of them would
+outweigh all the others."""
+ONCE_A_BLOCK = {"load_seconds": "seconds", "memory_mib": "memory_mib"}
+"""Metrics with one value for each configuration, and the field of records.Load that holds it."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +51,18 @@ def evaluate(
 ) -> Judgement:
     """Judge a run; `skipped` says why the plan left cells out, `interrupted` what ended the run early."""
     run = Measured.of(scenario, records)
-    void = validity.void(run)
-    usable = run.without({(row.system, row.point) for row in void})
+    void, overloaded = validity.void(run), validity.overloaded(run)
+    missing = [*void, *overloaded]
+    usable = run.without({(row.system, row.point) for row in missing})
     controls = validity.controls(run)
     broken = [validity.explain(control) for control in controls if control.verdict == "fail"]
     if interrupted:
         broken.append(f"interrupted by {interrupted}: not every block was measured")
     samples = _samples(usable)
     doubts = {c.point: validity.explain(c) for c in controls if c.verdict == "too-noisy"}
-    figures = [_figure(bar, usable, void, broken, skipped, seed) for bar in scenario.bars]
+    floors = _noise_floor(usable, seed)
+    judges = _Judges(usable, samples, floors, seed)
+    figures = [_figure(bar, judges, missing, broken, skipped) for bar in scenario.bars]
     figures = [_doubt(figure, doubts) for figure in figures]
     return Judgement(
         verdict=_verdict(figures, samples, invalid=bool(void or broken)),
@@ -62,12 +71,12 @@ def evaluate(
         metrics={key: _metric(key, series, seed) for key, series in samples.items()},
         ratios=_ratios(usable, seed),
         samples=samples,
-        noise_floor=_noise_floor(usable, seed),
+        noise_floor=floors,
         contention=validity.contention(run),
         controls=controls,
         ledger=validity.ledger(run),
         gates=validity.gates(run),
-        void=void,
+        void=missing,
     )
 
 
@@ -85,33 +94,72 @@ def _verdict(figures: Sequence[Figure], samples: Mapping[str, object], *, invali
     return "pass" if samples else "skipped"
 
 
+@dataclass(frozen=True)
+class _Judges:
+    """What a bar is judged by."""
+
+    run: Measured
+    samples: Mapping[str, list[list[float]]]
+    floors: Mapping[str, float]
+    seed: int
+
+    def series(self, bar: Bar) -> list[list[float]]:
+        """The values behind a ratio or a metric, by block."""
+        if bar.ratio:
+            return _pairs(self.run, bar.ratio)
+        return _typical(_name(bar.key), self.samples.get(bar.key, []))
+
+    def floor(self, bar: Bar) -> float | None:
+        """What the A/A pairs of the bar's points could tell, the worse of two; None without such a pair.
+
+        A pair says nothing about metrics that it was not measured by.
+        """
+        judged = {self.run.scenario.metrics_at(point)[0] for _, point in cells(bar)}
+        if bar.metric and _name(bar.key) not in judged:
+            return None
+        return max((self.floors[point] for _, point in cells(bar) if point in self.floors), default=None)
+
+    def judge(self, bar: Bar, series: list[list[float]], floor: float) -> stats.Verdict:
+        """The verdict on one bar."""
+        found = _average(_name(bar.key))(series, derive(self.seed, "bootstrap", bar.key))
+        if bar.bar is not None:
+            return stats.judge(found, bar.bar, floor)
+        return stats.judge_at_most(found, bar.goal, floor)
+
+
+def cells(bar: Bar | Figure) -> tuple[Cell, ...]:
+    """The systems at points that a bar is about."""
+    if bar.metric is not None:
+        system, _, rest = bar.metric.partition("/")
+        return ((system, rest.partition("@")[2]),)
+    over, point, under, base = parts(bar.key)
+    return (over, point), (under, base)
+
+
 def _figure(
-    bar: Bar,
-    run: Measured,
-    void: Sequence[Void],
-    broken: Sequence[str],
-    skipped: Mapping[Cell, str],
-    seed: int,
+    bar: Bar, judges: _Judges, void: Sequence[Void], broken: Sequence[str], skipped: Mapping[Cell, str]
 ) -> Figure:
-    over, point, under, base = parts(bar.ratio)
-    cells = (over, point), (under, base)
-    judged = Figure(figure=bar.figure, ratio=bar.ratio, bar=bar.bar, verdict="void")
-    for cell in cells:
+    judged = Figure(**bar.model_dump(), verdict="void", noise_floor=judges.floor(bar))
+    for cell in cells(bar):
         if cell in skipped:
             return judged.model_copy(update={"verdict": "skipped", "reason": f"{cell[0]}: {skipped[cell]}"})
-    reasons = [f"{v.system}: {v.reasons[0]}" for v in void if (v.system, v.point) in cells]
-    series = _pairs(run, bar.ratio)
+    reasons = [f"{v.system}: {v.reasons[0]}" for v in void if (v.system, v.point) in cells(bar)]
+    series = judges.series(bar)
     if reasons or broken or not series:
         return judged.model_copy(update={"reason": [*reasons, *broken, "not measured"][0]})
-    verdict = stats.judge(_estimate(bar.ratio, series, seed), bar.bar)
-    needed = stats.blocks_needed(series, bar.bar) if verdict == "too-noisy" else None
-    return judged.model_copy(update={"verdict": verdict, "blocks_needed": needed})
+    floor = judged.noise_floor or 0.0
+    verdict = judges.judge(bar, series, floor)
+    if verdict != "too-noisy":
+        return judged.model_copy(update={"verdict": verdict})
+    needed = stats.blocks_needed(series, bar.goal, floor) if min(map(min, series)) > 0 else None
+    near = judges.judge(bar, series, 0.0) != "too-noisy"
+    reason = f"the bar is within the noise floor, {floor:.1%}, of the estimate" if near else ""
+    return judged.model_copy(update={"verdict": verdict, "blocks_needed": needed, "reason": reason})
 
 
 def _doubt(figure: Figure, doubts: Mapping[str, str]) -> Figure:
     """A figure cannot be decided where it is not even sure that the firewall was what was measured."""
-    _, point, _, base = parts(figure.ratio)
-    doubt = doubts.get(point) or doubts.get(base)
+    doubt = next((doubts[point] for _, point in cells(figure) if point in doubts), None)
     if doubt is None or figure.verdict not in ("pass", "fail"):
         return figure
     return figure.model_copy(update={"verdict": "too-noisy", "reason": doubt})
@@ -121,21 +169,22 @@ def _samples(run: Measured) -> dict[str, list[list[float]]]:
     """Every metric's values by block."""
     found = {
         f"{system}/{metric}@{point}": _series(run, metric, system, point)
-        for metric in run.scenario.metrics
         for system, point in run.cells()
+        for metric in run.scenario.metrics_at(point)
     }
     return {key: series for key, series in found.items() if series}
 
 
 def _series(run: Measured, metric: str, system: str, point: str) -> list[list[float]]:
-    if metric == "load_seconds":
-        loads = (v for v in run.loads if (v.system, v.role, v.points[0]) == (system, "measured", point))
-        return [[load.seconds] for load in loads if load.seconds > 0]  # "none" loads nothing
-    own = {key: rate for key, rate in run.rates(system, point).items() if rate > 0}
+    if metric in ONCE_A_BLOCK:
+        loads = (v for v in run.loads if (v.system, v.role) == (system, "measured") and point in v.points)
+        values = [getattr(load, ONCE_A_BLOCK[metric]) for load in loads]
+        return [[value] for value in values if value]  # "none" loads nothing
     if metric == "cost_ns":
-        null = run.rates(run.scenario.control.system, point)
-        own = {key: 1e3 / rate - 1e3 / null[key] for key, rate in own.items() if null.get(key, 0) > 0}
-    return _by_block(own)
+        own, null = run.rates(system, point), run.rates(run.scenario.control.system, point)
+        both = {key: (rate, null[key]) for key, rate in own.items() if rate > 0 and null.get(key, 0) > 0}
+        return _by_block({key: 1e3 / rate - 1e3 / empty for key, (rate, empty) in both.items()})
+    return _by_block({k: value for k, value in run.values(metric, system, point).items() if value > 0})
 
 
 def _by_block(values: Values) -> list[list[float]]:
@@ -146,16 +195,24 @@ def _by_block(values: Values) -> list[list[float]]:
 
 
 def _metric(key: str, series: list[list[float]], seed: int) -> Metric:
-    name = key.partition("/")[2].partition("@")[0]
-    average = stats.mean if name == "cost_ns" else stats.geometric_mean
-    found = average(series, derive(seed, "bootstrap", key))
+    name = _name(key)
+    found = _average(name)(_typical(name, series), derive(seed, "bootstrap", key))
     return Metric(value=found.value, unit=UNITS[name], ci_low=found.ci_low, ci_high=found.ci_high, n=found.n)
+
+
+def _name(key: str) -> str:
+    """The metric of `<system>/<metric>@<point>`; of a ratio, the system it is over."""
+    return key.partition("/")[2].partition("@")[0]
+
+
+def _average(metric: str) -> Callable[[stats.Series, int], stats.Estimate]:
+    return stats.mean if metric == "cost_ns" else stats.geometric_mean
 
 
 def _ratios(run: Measured, seed: int) -> dict[str, Ratio]:
     """Every bar's ratio, Neurowall over each other system, and the A/A pair of each point."""
     scenario, same = run.scenario, run.scenario.control.same
-    bars = {bar.ratio: bar.bar for bar in scenario.bars}
+    bars = {bar.ratio: bar for bar in scenario.bars if bar.ratio}
     wanted = list(bars)
     for point in scenario.points:
         systems = scenario.systems_at(point)
@@ -165,8 +222,9 @@ def _ratios(run: Measured, seed: int) -> dict[str, Ratio]:
     for name in dict.fromkeys(wanted):
         if series := _pairs(run, name):
             ratio = _estimate(name, series, seed)
+            goal = bars[name].model_dump(include={"bar", "at_most"}) if name in bars else {}
             found[name] = Ratio(
-                value=ratio.value, ci_low=ratio.ci_low, ci_high=ratio.ci_high, n=ratio.n, bar=bars.get(name)
+                value=ratio.value, ci_low=ratio.ci_low, ci_high=ratio.ci_high, n=ratio.n, **goal
             )
     return found
 
@@ -175,7 +233,13 @@ def _pairs(run: Measured, name: str) -> list[list[float]]:
     """The ratio of that name by block; a cell over itself is the A/A pair."""
     over, point, under, base = parts(name)
     role: Role = "same" if (over, point) == (under, base) else "measured"
-    return stats.pair(run.rates(over, point), run.rates(under, base, role))
+    pairs = stats.pair(run.judged(over, point), run.judged(under, base, role))
+    return _typical(run.scenario.metrics_at(point)[0], pairs)
+
+
+def _typical(metric: str, series: list[list[float]]) -> list[list[float]]:
+    """What of each block is judged: all its rounds, or their median."""
+    return [[median(block)] for block in series] if metric in ROBUST else series
 
 
 def _estimate(name: str, series: list[list[float]], seed: int) -> stats.Estimate:

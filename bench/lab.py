@@ -23,16 +23,27 @@ class LabError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """What to send in a trial: sources (V4 or V6, read in sequence), and the scenario's word on the rest."""
+    """What to send in a trial: sources (V4 or V6, read in sequence), and the scenario's word on the rest.
+
+    `sources6` are those of the IPv6 packets among IPv4 ones, if there are any. `pps` is the rate to keep, by
+    default as fast as it goes. `stamp`: packets carry their time of sending, so that latency is measured.
+    `program_stats`: the kernel times the XDP program, which costs time itself.
+    """
 
     traffic: Traffic
     sources: Array
+    sources6: Array | None = None
+    pps: float | None = None
+    stamp: bool = False
+    program_stats: bool = False
 
 
 class Gateway(Protocol):
     """A configured system on a chain of its own."""
 
     load_seconds: float
+    memory_mib: float | None
+    """What the system takes, once configured, where it can be told."""
     notes: tuple[str, ...]
 
     def parity(self) -> Mapping[str, Any]:
@@ -45,7 +56,7 @@ class Gateway(Protocol):
         """Prove that the rules are in force; LabError if that could not be tried."""
 
     def trial(self, stream: Stream, seconds: float) -> Measured:
-        """Send flat out for so long; LabError if nothing could be measured."""
+        """Send for so long, flat out or at the stream's rate; LabError if nothing could be measured."""
 
     def close(self) -> None:
         """Remove system and chain."""

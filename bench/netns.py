@@ -82,6 +82,7 @@ class NetnsGateway:
         self.undo = contextlib.ExitStack()
         report = system.configure(chain, rules)
         self.load_seconds = report.load_seconds
+        self.memory_mib = system.memory_mib()
         self.notes = report.notes
 
     def parity(self) -> Mapping[str, Any]:
@@ -102,18 +103,40 @@ class NetnsGateway:
             return Gate(kind=self._system.gate, **dataclasses.asdict(seen))
 
     def trial(self, stream: Stream, seconds: float) -> Measured:
-        """Flat out for so long; every packet is counted by who sent, dropped, lost or received it."""
-        traffic, server = stream.traffic, self._chain.server_if
-        destination = server.v4 if traffic.family == 4 else server.v6
-        flow = Flow(traffic.family, stream.sources, destination, traffic.frame, _KINDS[traffic.kind])
+        """Send for so long; every packet is counted by who sent, dropped, lost or received it."""
         waited = _run_queue_wait()
         with _as_lab_error():
-            seen = trial(self._chain, self._system, flow, seconds)
+            seen = trial(
+                self._chain,
+                self._system,
+                self._flow(stream),
+                seconds,
+                pps=stream.pps,
+                count_runs=stream.program_stats,
+            )
         waited = _run_queue_wait() - waited
         return Measured(
             seconds=seen.seconds,
             ledger=Ledger(seen.sent, seen.delivered, seen.dropped, seen.elsewhere),
             core=Core(seen.core.total, seen.core.busy, seen.core.steal, waited),
+            unsent=seen.unsent,
+            cpu_ns=seen.cpu_ns,
+            program_ns=seen.program_ns,
+            latency_us=seen.latency_us,
+        )
+
+    def _flow(self, stream: Stream) -> Flow:
+        traffic, server = stream.traffic, self._chain.server_if
+        return Flow(
+            traffic.family,
+            stream.sources,
+            server.v4 if traffic.family == 4 else server.v6,
+            traffic.frame,
+            _KINDS[traffic.kind],
+            sources6=stream.sources6,
+            destination6="" if stream.sources6 is None else server.v6,
+            ipv6_every=0 if stream.sources6 is None else traffic.ipv6_every,
+            stamp=stream.stamp,
         )
 
     def close(self) -> None:

@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from bench.bars import parts
 from bench.lists import Counts
 from bench.records import Role
-from bench.scenario import Profile, ProfileName, Scenario
+from bench.scenario import Profile, ProfileName, Scenario, Traffic
+
+RULELESS = ("none", "xdp-null", "xdp-touch")
+"""Systems that do the same whatever the rules: one gateway serves every point of a group."""
 
 # Seconds on 2 cores: a chain with an empty system made and removed; of others start and each entry; what a
 # trial takes beyond its length, gates included.
@@ -25,42 +31,76 @@ _TRIAL_OVERHEAD = 0.04
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One thing that is measured once in every round."""
+class Station:
+    """One configured gateway of a block: a system with its rules, or the second copy of the A/A system."""
 
     system: str
-    point: str
     role: Role
+    counts: Counts
+    null_verdict: Literal["drop", "pass"] = "drop"
 
-    @property
-    def station(self) -> Station:
-        """Where it is measured."""
-        return Station(self.system, "same" if self.role == "same" else "measured")
+    def __str__(self) -> str:
+        words = [self.system]
+        if self.role == "same":
+            words.append("same")
+        if self.null_verdict == "pass":
+            words.append("pass")
+        return "-".join(words if self.system in RULELESS else [*words, self.counts.short])
 
 
 @dataclass(frozen=True)
-class Station:
-    """One configured gateway of a block: a system, or the second copy of the A/A system."""
+class Packets:
+    """Which packets are sent: this traffic, from sources drawn from the entries of such a list.
 
-    system: str
+    `clean_of`: those that must not be listed are in no list of that size either.
+    """
+
+    traffic: Traffic
+    drawn_from: Counts
+    clean_of: Counts
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing that is measured once in every round.
+
+    Where a gateway is sent the very same packets for several points, one measurement serves all of them.
+    """
+
+    station: Station
     role: Role
+    points: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return self.system if self.role == "measured" else f"{self.system}-{self.role}"
+    @property
+    def system(self) -> str:
+        """What is measured."""
+        return self.station.system
+
+    @property
+    def point(self) -> str:
+        """The first of its points."""
+        return self.points[0]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Points with the same rules, which share their configured gateways."""
+    """Points that are measured interleaved, in the same blocks and rounds: so they can be compared.
 
-    counts: Counts
-    points: tuple[str, ...]
-    stations: tuple[Station, ...]
+    `blocks` says by point how many of the run's blocks measure it.
+    """
+
+    blocks: Mapping[str, int]
     arms: tuple[Arm, ...]
 
-    def points_of(self, station: Station) -> tuple[str, ...]:
-        """The points that are measured there."""
-        return tuple(dict.fromkeys(arm.point for arm in self.arms if arm.station == station))
+    @property
+    def points(self) -> tuple[str, ...]:
+        """In the scenario's order."""
+        return tuple(self.blocks)
+
+    def arms_in(self, block: int) -> tuple[Arm, ...]:
+        """What a block measures, for the points that it measures."""
+        active = ((arm, tuple(p for p in arm.points if block < self.blocks[p])) for arm in self.arms)
+        return tuple(dataclasses.replace(arm, points=points) for arm, points in active if points)
 
 
 @dataclass(frozen=True)
@@ -81,20 +121,29 @@ class Plan:
     @property
     def trials(self) -> int:
         """How many trials count (warm-ups do not)."""
-        return self.profile.blocks * self.profile.rounds * sum(len(group.arms) for group in self.groups)
+        blocks = range(self.profile.blocks)
+        return self.profile.rounds * sum(len(g.arms_in(block)) for g in self.groups for block in blocks)
 
     @property
     def seconds(self) -> float:
         """Expected duration."""
-        return self.profile.blocks * sum(self._block_seconds(group) for group in self.groups)
+        blocks = range(self.profile.blocks)
+        return sum(self._block_seconds(g.arms_in(block)) for g in self.groups for block in blocks)
 
-    def _block_seconds(self, group: Group) -> float:
-        entries = sum(dataclasses.astuple(group.counts))
+    @property
+    def lists(self) -> tuple[Counts, ...]:
+        """Every list that is loaded, or that sources are drawn from."""
+        loaded = [arm.station.counts for group in self.groups for arm in group.arms]
+        sent = [packets(self.scenario, point) for group in self.groups for point in group.points]
+        return tuple(dict.fromkeys([*loaded, *(p.drawn_from for p in sent), *(p.clean_of for p in sent)]))
+
+    def _block_seconds(self, arms: Sequence[Arm]) -> float:
         stations = 0.0
-        for station in group.stations:
+        for station in stations_of(arms):
             start, per_entry = _LOAD.get(station.system, (0.0, 0.0))
+            entries = sum(dataclasses.astuple(station.counts))
             stations += _CHAIN + start + per_entry * entries + self.profile.warmup_seconds
-        trials = self.profile.rounds * len(group.arms)
+        trials = self.profile.rounds * len(arms)
         return stations + trials * (self.profile.trial_seconds + _TRIAL_OVERHEAD)
 
 
@@ -105,32 +154,83 @@ Available = Callable[[str, Counts], str | None]
 def make(name: str, scenario: Scenario, profile: ProfileName, available: Available) -> Plan:
     """Decide what runs."""
     skipped: dict[tuple[str, str], str] = {}
-    by_counts: dict[Counts, list[str]] = {}
+    chosen = []
     for point, spec in scenario.points.items():
-        counts = Counts(*spec.counts)
         if profile not in spec.profiles:
             reason = f"not in profile {profile}, only in {', '.join(spec.profiles)}"
             skipped.update({(system, point): reason for system in scenario.systems_at(point)})
             continue
-        by_counts.setdefault(counts, []).append(point)
+        chosen.append(point)
         for system in scenario.systems_at(point):
-            if reason_not := available(system, counts):
+            if system not in spec.systems_in.get(profile, (system,)):
+                skipped[system, point] = f"not in profile {profile} at this point"
+            elif reason_not := available(system, Counts(*spec.counts)):
                 skipped[system, point] = reason_not
-    groups = [_group(scenario, counts, points, skipped) for counts, points in by_counts.items()]
+    most = scenario.profile(profile).blocks
+    groups = [
+        Group(
+            {point: max(2, math.ceil(scenario.points[point].share * most)) for point in points},
+            _arms(scenario, points, skipped),
+        )
+        for points in _together(scenario, chosen)
+    ]
     return Plan(name, scenario, profile, tuple(g for g in groups if g.arms), skipped)
 
 
-def _group(
-    scenario: Scenario, counts: Counts, points: list[str], skipped: dict[tuple[str, str], str]
-) -> Group:
+def packets(scenario: Scenario, point: str) -> Packets:
+    """What is sent at a point; equal for points that must be measured with the very same packets."""
+    traffic, spec = scenario.traffic_at(point), scenario.points[point]
+    if traffic.sources != "fixed-set":
+        return Packets(traffic, Counts(*spec.counts), Counts(*spec.counts))
+    smallest, largest = scenario.smallest(point), scenario.largest(point)
+    return Packets(traffic, Counts(*smallest.counts), Counts(*largest.counts))
+
+
+def _together(scenario: Scenario, points: Sequence[str]) -> list[list[str]]:
+    """Points with the same rules share gateways, those with the same packets the controls' measurements.
+
+    Points that a bar compares are together for its sake.
+    """
+    groups = [[point] for point in points]
+    rules = {point: scenario.points[point].counts for point in points}
+    sent = {point: packets(scenario, point) for point in points}
+    pairs = [(a, b) for a in points for b in points if rules[a] == rules[b] or sent[a] == sent[b]]
+    compared = [parts(bar.ratio) for bar in scenario.bars if bar.ratio is not None]
+    for a, b in (*pairs, *((point, base) for _, point, _, base in compared)):
+        ours = [group for group in groups if a in group or b in group]
+        if len(ours) == 2:
+            groups.remove(ours[1])
+            ours[0].extend(ours[1])
+    order = {point: number for number, point in enumerate(points)}
+    return [sorted(group, key=order.__getitem__) for group in groups]
+
+
+def stations_of(arms: Sequence[Arm]) -> dict[Station, tuple[str, ...]]:
+    """The gateways of these arms, each with the points that are measured there."""
+    stations: dict[Station, dict[str, None]] = {}
+    for arm in arms:
+        stations.setdefault(arm.station, {}).update(dict.fromkeys(arm.points))
+    return {station: tuple(points) for station, points in stations.items()}
+
+
+def _arms(scenario: Scenario, points: list[str], skipped: dict[tuple[str, str], str]) -> tuple[Arm, ...]:
     """The control and its A/A copy are arms of every point, or nothing there can be judged."""
-    arms: list[Arm] = []
+    found: dict[tuple[Station, Role, Packets], list[str]] = {}
     for point in points:
         present = [s for s in scenario.systems_at(point) if (s, point) not in skipped]
-        arms += [Arm(system, point, "measured") for system in present]
+        wanted: list[tuple[str, Role]] = [(system, "measured") for system in present]
         if scenario.control.same in present:
-            arms.append(Arm(scenario.control.same, point, "same"))
+            wanted.append((scenario.control.same, "same"))
         if scenario.control.system in present:
-            arms.append(Arm(scenario.control.system, point, "fixed"))
-    stations = dict.fromkeys(arm.station for arm in arms)
-    return Group(counts, tuple(points), tuple(stations), tuple(arms))
+            wanted.append((scenario.control.system, "fixed"))
+        for system, role in wanted:
+            key = _station(scenario, system, role, point, points[0]), role, packets(scenario, point)
+            found.setdefault(key, []).append(point)
+    return tuple(Arm(station, role, tuple(at)) for (station, role, _), at in found.items())
+
+
+def _station(scenario: Scenario, system: str, role: Role, point: str, first: str) -> Station:
+    """The gateway that an arm is measured at; `first` is the first point of its group."""
+    configured = Counts(*scenario.points[first if system in RULELESS else point].counts)
+    verdict = scenario.traffic_at(point).null_verdict if system == "xdp-null" else "drop"
+    return Station(system, "same" if role == "same" else "measured", configured, verdict)

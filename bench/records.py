@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
-Role = Literal["measured", "same", "fixed", "warmup"]
-"""`measured` counts; `same` is the other arm of the A/A pair; `fixed` the control with one source; `warmup`
-is discarded."""
+Role = Literal["measured", "same", "fixed", "flat", "warmup"]
+"""`measured` counts; `same` is the other arm of the A/A pair; `fixed` the control with one source; `flat` the
+control flat out, where the others are sent a share of what it does; `warmup` is discarded."""
 
 
 GateKind = Literal["filter", "pass", "drop"]
@@ -63,21 +63,41 @@ class Core:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one trial gave; `seconds` is what sending took."""
+    """What one trial gave; `seconds` is what sending took.
+
+    `unsent` packets are those that a paced generator should have sent besides. `cpu_ns` is the gateway's CPU
+    time for each packet and `program_ns` that of its XDP program, where they were measured; `latency_us` the
+    time from sender to receiver by quantile ("p50", "p99", ...), where packets carried a stamp.
+    """
 
     seconds: float
     ledger: Ledger
     core: Core
+    unsent: int = 0
+    cpu_ns: float | None = None
+    program_ns: float | None = None
+    latency_us: Mapping[str, float] = field(default_factory=dict)
 
     def rate(self, metric: str) -> float:
         """Mpps of packets dropped by the system's own count, or delivered by the receiver's."""
         packets = self.ledger.dropped_by_rule if metric == "drop_mpps" else self.ledger.delivered
         return packets / self.seconds / 1e6
 
+    def value(self, metric: str) -> float | None:
+        """What this trial says about a metric that is judged trial by trial; None: nothing."""
+        if metric in ("drop_mpps", "forward_mpps"):
+            return self.rate(metric)
+        if metric == "cpu_ns_per_packet":
+            return self.cpu_ns
+        return self.latency_us.get(metric.removeprefix("latency_").removesuffix("_us"))
+
 
 @dataclass(frozen=True)
 class Trial:
-    """One measurement of one system between two gates; where there is none, `problem` says why."""
+    """One measurement of one system between two gates; where there is none, `problem` says why.
+
+    `shared`: not measured for this point but for another, where the gateway is sent the very same packets.
+    """
 
     block: int
     round: int
@@ -89,11 +109,15 @@ class Trial:
     before: Gate | None = None
     after: Gate | None = None
     problem: str | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class Load:
-    """One configuration of one arm in one block, for the points that share it."""
+    """One configuration of one arm in one block, for the points that share it.
+
+    `memory_mib` is what the system took then, kernel and processes, where it can be told.
+    """
 
     block: int
     system: str
@@ -102,6 +126,7 @@ class Load:
     seconds: float
     notes: tuple[str, ...] = ()
     parity: Mapping[str, Any] = field(default_factory=dict)
+    memory_mib: float | None = None
     problem: str | None = None
 
 
@@ -157,5 +182,5 @@ def _restore(name: str, value: Any) -> Any:
     if name in ("before", "after") and value is not None:
         return Gate(**value)
     if name == "measured" and value is not None:
-        return Measured(value["seconds"], Ledger(**value["ledger"]), Core(**value["core"]))
+        return Measured(**{**value, "ledger": Ledger(**value["ledger"]), "core": Core(**value["core"])})
     return value

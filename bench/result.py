@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench import stats
+from bench.bars import goal_text
 from bench.records import GateKind
 from bench.scenario import ProfileName
 
@@ -49,26 +50,42 @@ class Ratio(_Model):
     ci_high: float
     n: int
     bar: float | None = None
+    at_most: float | None = None
 
 
 class Figure(_Model):
     """One row of design section 13, judged."""
 
     figure: str
-    ratio: str
-    bar: float
+    ratio: str | None = Field(None, description="what was judged: a ratio, or")
+    metric: str | None = Field(None, description="a metric")
+    bar: float | None = Field(None, description="at least this, or")
+    at_most: float | None = Field(None, description="at most this")
     verdict: Verdict
     reason: str = Field("", description="why void or skipped")
     blocks_needed: int | None = Field(
         None, description="if too noisy: blocks that would decide; null: none would"
     )
+    noise_floor: float | None = Field(
+        None, description="smallest relative difference that the A/A pair beside it could tell"
+    )
+
+    @property
+    def key(self) -> str:
+        """Name of the judged ratio or metric."""
+        return self.ratio or self.metric or ""
+
+    @property
+    def goal(self) -> str:
+        """What it had to reach, as people read it."""
+        return goal_text(self.bar, self.at_most)
 
 
 class Control(_Model):
     """Checks of a whole point, without which no figure there means anything."""
 
     point: str
-    check: Literal["sources", "core"]
+    check: Literal["sources", "core", "offered"]
     value: float
     bar: float
     verdict: stats.Verdict
@@ -186,6 +203,7 @@ class SummaryRow(_Model):
     reasons: list[str]
     figures: list[Figure]
     ratios: dict[str, Ratio]
+    metrics: dict[str, Metric] = Field(description="those that were judged themselves")
     result: str = Field(description="its result.json, relative to the summary")
 
 
@@ -219,7 +237,10 @@ def summarise(run: str, results: dict[str, Result]) -> Summary:
             verdict=result.verdict,
             reasons=result.reasons,
             figures=result.figures,
-            ratios={name: ratio for name, ratio in result.ratios.items() if ratio.bar is not None},
+            ratios={f.ratio: result.ratios[f.ratio] for f in result.figures if f.ratio in result.ratios},
+            metrics={
+                f.metric: result.metrics[f.metric] for f in result.figures if f.metric in result.metrics
+            },
             result=path,
         )
         for path, result in results.items()

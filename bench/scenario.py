@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scenario files: what a run asks, of which systems, and which bars its answer must reach.
 
-A scenario is one YAML file whose first key is `purpose:`. Unknown keys and bad values are errors that name
-file, line and field. The JSON Schema is published as bench/schemas/scenario.schema.json.
+A scenario is one YAML file whose first key is `purpose:`. Its `kind:` says what reads it: "packets" (the
+default) is a Scenario, measured trial by trial; "operations" an Operations of bench/operations/scenario.py.
+Unknown keys and bad values are errors that name file, line and field. The JSON Schemas are published in
+bench/schemas/.
 """
 
 from __future__ import annotations
@@ -10,65 +12,103 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationError, model_validator
 
+from bench.bars import NAME, Bar, MetricName, Model, parts, wrong
 from neurowall.model.errors import PolicyError
 from neurowall.model.yamltext import Document, Location, read_yaml
+
+if TYPE_CHECKING:
+    from bench.operations.scenario import Operations
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "scenarios"
 
 SystemName = Literal[
     "none", "xdp-null", "xdp-touch", "neurowall", "neurowall-classic", "nft-set", "nft-linear", "ipset"
 ]
-MetricName = Literal["drop_mpps", "forward_mpps", "cost_ns", "load_seconds"]
 ProfileName = Literal["ci", "quick", "standard", "rfc"]
 Family = Literal[4, 6]
+Sources = Literal["listed", "near-listed", "fixed-set"]
+Position = Literal["uniform", "first", "last", "miss"]
 PROFILES: tuple[ProfileName, ...] = get_args(ProfileName)
-NAME = "[a-z0-9]+(-[a-z0-9]+)*"
+RATES: tuple[MetricName, ...] = ("drop_mpps", "forward_mpps")
+JUDGED: tuple[MetricName, ...] = (*RATES, "cpu_ns_per_packet", "latency_p99_us")
+"""What can be judged trial by trial, and so stand first among the metrics."""
 
 
 class ScenarioError(Exception):
     """A scenario that cannot be used; every line of the message names file, line, field and the problem."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Traffic(_Model):
+class Traffic(Model):
     """What the generator sends.
 
     `listed`: uniform over the point's entries, one source for each, prefixes by a random member.
     `near-listed`: half from /24s (IPv6: /64s) that hold an entry, half from elsewhere, none listed itself.
+    `fixed-set`: `set_size` sources drawn once from the entries that all points of the same shape have, so
+    that these points are measured with the very same packets.
     """
 
     kind: Literal["flood", "clean"]
     family: Family = 4
     frame: int = Field(60, ge=60, le=1514, description="frame size in bytes, without FCS")
-    sources: Literal["listed", "near-listed"]
+    sources: Sources
     source_count: int = Field(
         262_144,
         ge=1,
         le=4_194_304,
         description="distinct near-listed sources; listed ones come from the list",
     )
+    set_size: int = Field(1000, ge=1, le=1_000_000, description="sources of a fixed-set")
+    position: Position = Field(
+        "uniform",
+        description="which entries listed sources hit: all, the first or last 1 % in list order, or none "
+        "(miss: near-listed sources, which must all arrive; of a fixed-set, sources that no point lists)",
+    )
+    ipv6_share: float = Field(
+        0.0, ge=0, le=0.5, description="share of IPv6 packets among those of IPv4, of the same kind"
+    )
+    load: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="offered rate as a share of what the control system does flat out; default flat out",
+    )
+
+    @property
+    def dropped(self) -> bool:
+        """Whether a firewall must drop these packets; otherwise every one must reach the server."""
+        return self.kind == "flood" and self.position != "miss"
 
     @property
     def null_verdict(self) -> Literal["drop", "pass"]:
         """What `xdp-null`, the empty system, must do with this traffic to be its control."""
-        return "drop" if self.kind == "flood" else "pass"
+        return "drop" if self.dropped else "pass"
+
+    @property
+    def ipv6_every(self) -> int:
+        """Every how many packets one is IPv6; 0: none."""
+        return round(1 / self.ipv6_share) if self.ipv6_share else 0
+
+    def problem(self) -> str | None:
+        """What in it contradicts itself, in words."""
+        placed = ("listed", "fixed-set") if self.position == "miss" else ("listed",)
+        if self.position != "uniform" and (self.sources not in placed or self.kind != "flood"):
+            return f"position {self.position} is of a flood of {' or '.join(placed)} sources"
+        if self.ipv6_share and self.family != 4:
+            return "ipv6_share mixes IPv6 into IPv4 traffic, not into IPv6"
+        return None
 
 
 Count = Annotated[int, Field(ge=0, le=4_000_000)]
 
 
-class Point(_Model):
+class Point(Model):
     """One size of the rule set, and what differs there from the rest of the scenario."""
 
     hosts4: Count = 0
@@ -76,7 +116,17 @@ class Point(_Model):
     hosts6: Count = 0
     prefixes6: Count = 0
     family: Family | None = Field(None, description="traffic of this family instead of the scenario's")
+    sources: Sources | None = Field(None, description="such sources instead of the scenario's")
+    position: Position | None = Field(None, description="this position instead of the scenario's")
+    ipv6_share: float | None = Field(None, ge=0, le=0.5, description="instead of the scenario's")
+    load: float | None = Field(None, gt=0, le=1, description="instead of the scenario's")
     systems: tuple[SystemName, ...] | None = Field(None, description="only these systems (default: all)")
+    systems_in: dict[ProfileName, tuple[SystemName, ...]] = Field(
+        {}, description="by profile: of those only these"
+    )
+    share: float = Field(
+        1.0, gt=0, le=1, description="share of the profile's blocks in which it is measured, two at least"
+    )
     profiles: tuple[ProfileName, ...] = Field(PROFILES, description="only in these profiles (default: all)")
 
     @property
@@ -84,23 +134,17 @@ class Point(_Model):
         """(hosts4, prefixes4, hosts6, prefixes6); points of equal counts share their configuration."""
         return self.hosts4, self.prefixes4, self.hosts6, self.prefixes6
 
+    @property
+    def shape(self) -> tuple[bool, ...]:
+        """Which kinds of entries there are; the lists of one shape differ in size only, and are nested."""
+        return tuple(count > 0 for count in self.counts)
+
     def entries_of(self, family: int) -> int:
         """Number of entries of that family."""
         return self.hosts4 + self.prefixes4 if family == 4 else self.hosts6 + self.prefixes6
 
 
-class Bar(_Model):
-    """One figure to reach: a ratio of the scenario's first metric, judged by its interval."""
-
-    figure: str = Field(pattern=r"^N\d+$", description="row of design section 13")
-    ratio: str = Field(
-        pattern=f"^{NAME}/{NAME}@{NAME}(:{NAME})?$",
-        description="SYSTEM/SYSTEM@POINT, or SYSTEM/SYSTEM@POINT:POINT for one system at two points",
-    )
-    bar: float = Field(gt=0)
-
-
-class Control(_Model):
+class Control(Model):
     """What makes a run void: figures that say nothing about a firewall unless these hold."""
 
     system: SystemName = Field(
@@ -115,7 +159,7 @@ class Control(_Model):
     )
 
 
-class Profile(_Model):
+class Profile(Model):
     """How long a run takes: `blocks` fresh configurations, each with `rounds` trials of every system."""
 
     blocks: int = Field(ge=2, le=200)
@@ -124,7 +168,7 @@ class Profile(_Model):
     warmup_seconds: float = Field(0.1, gt=0, le=60, description="first trial after configuring, discarded")
 
 
-class Profiles(_Model):
+class Profiles(Model):
     """All profiles of design section 11."""
 
     ci: Profile
@@ -133,70 +177,13 @@ class Profiles(_Model):
     rfc: Profile
 
 
-class Scenario(_Model):
-    """A whole scenario file."""
+class Question(Model):
+    """What scenarios of every kind have."""
 
     purpose: str = Field(
         min_length=20, description="the question that the scenario answers, in a sentence or two"
     )
-    systems: tuple[SystemName, ...] = Field(min_length=1)
-    points: dict[Annotated[str, Field(pattern=f"^{NAME}$")], Point] = Field(min_length=1)
-    traffic: Traffic
-    metrics: tuple[MetricName, ...] = Field(
-        min_length=1, description="the first is the one whose ratios are judged"
-    )
     bars: tuple[Bar, ...] = ()
-    control: Control = Control()
-    profiles: Profiles
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.metrics[0] not in ("drop_mpps", "forward_mpps"):
-            raise _wrong("the first must be a rate, drop_mpps or forward_mpps", "metrics", 0)
-        for role, system in (("system", self.control.system), ("same", self.control.same)):
-            if system not in self.systems:
-                raise _wrong(f"'{system}' is not among the scenario's systems", "control", role)
-        for name, point in self.points.items():
-            self._check_point(name, point)
-        for number, bar in enumerate(self.bars):
-            self._check_bar(number, bar)
-        return self
-
-    def _check_point(self, name: str, point: Point) -> None:
-        family = self.traffic_at(name).family
-        if point.entries_of(family) == 0:
-            raise _wrong(f"sends IPv{family} traffic but has no IPv{family} entries", "points", name)
-        for system in (*(point.systems or ()), self.control.system, self.control.same):
-            if system not in self.systems_at(name):
-                raise _wrong(
-                    f"'{system}' must be here and among the scenario's systems", "points", name, "systems"
-                )
-
-    def _check_bar(self, number: int, bar: Bar) -> None:
-        over, point, under, base = parts(bar.ratio)
-        for system, at in ((over, point), (under, base)):
-            if at not in self.points:
-                why = f"there is no point '{at}'{_suggest(at, self.points)}"
-            elif system not in self.systems_at(at):
-                why = f"'{system}' is not measured at {at}"
-            else:
-                continue
-            raise _wrong(why, "bars", number, "ratio")
-
-    def systems_at(self, point: str) -> tuple[str, ...]:
-        """Systems measured at that point, in the scenario's order."""
-        only = self.points[point].systems
-        return tuple(s for s in self.systems if only is None or s in only)
-
-    def traffic_at(self, point: str) -> Traffic:
-        """The scenario's traffic with the point's family."""
-        family = self.points[point].family
-        return self.traffic if family is None else self.traffic.model_copy(update={"family": family})
-
-    def profile(self, name: ProfileName) -> Profile:
-        """The named profile."""
-        chosen: Profile = getattr(self.profiles, name)
-        return chosen
 
     @property
     def digest(self) -> str:
@@ -204,12 +191,104 @@ class Scenario(_Model):
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
-def parts(ratio: str) -> tuple[str, str, str, str]:
-    """The name of a ratio as (system over, its point, system under, its point)."""
-    systems, _, points = ratio.partition("@")
-    over, _, under = systems.partition("/")
-    point, _, base = points.partition(":")
-    return over, point, under, base or point
+class Scenario(Question):
+    """A scenario file of kind "packets"."""
+
+    kind: Literal["packets"] = "packets"
+    systems: tuple[SystemName, ...] = Field(min_length=1)
+    points: dict[Annotated[str, Field(pattern=f"^{NAME}$")], Point] = Field(min_length=1)
+    traffic: Traffic
+    metrics: tuple[MetricName, ...] = Field(
+        min_length=1, description="the first is the one whose ratios are judged"
+    )
+    control: Control = Control()
+    profiles: Profiles
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.metrics[0] not in JUDGED:
+            raise wrong(f"the first must be one of {', '.join(JUDGED)}", "metrics", 0)
+        for role, system in (("system", self.control.system), ("same", self.control.same)):
+            if system not in self.systems:
+                raise wrong(f"'{system}' is not among the scenario's systems", "control", role)
+        for name, point in self.points.items():
+            self._check_point(name, point)
+        for number, bar in enumerate(self.bars):
+            self._check_bar(number, bar)
+        return self
+
+    def _check_point(self, name: str, point: Point) -> None:
+        traffic = self.traffic_at(name)
+        if why := traffic.problem():
+            raise wrong(why, "points", name)
+        for family in (traffic.family, *((6,) if traffic.ipv6_share else ())):
+            if point.entries_of(family) == 0:
+                raise wrong(f"sends IPv{family} traffic but has no IPv{family} entries", "points", name)
+        if traffic.sources == "fixed-set" and traffic.set_size > self.smallest(name).entries_of(
+            traffic.family
+        ):
+            raise wrong(f"has fewer than {traffic.set_size} entries in common with its like", "points", name)
+        # Where packets must arrive, a system that drops all cannot be the A/A pair.
+        same = () if traffic.kind == "flood" and not traffic.dropped else (self.control.same,)
+        for system in (*(point.systems or ()), self.control.system, *same):
+            if system not in self.systems_at(name):
+                raise wrong(
+                    f"'{system}' must be here and among the scenario's systems", "points", name, "systems"
+                )
+
+    def _check_bar(self, number: int, bar: Bar) -> None:
+        if bar.metric is not None:
+            system, _, rest = bar.metric.partition("/")
+            metric, _, point = rest.partition("@")
+            if metric not in self.metrics:
+                raise wrong(f"'{metric}' is not among the scenario's metrics", "bars", number, "metric")
+            cells = [(system, point)]
+        else:
+            over, point, under, base = parts(bar.key)
+            cells = [(over, point), (under, base)]
+        for system, at in cells:
+            if at not in self.points:
+                why = f"there is no point '{at}'{_suggest(at, self.points)}"
+            elif system not in self.systems_at(at):
+                why = f"'{system}' is not measured at {at}"
+            else:
+                continue
+            raise wrong(why, "bars", number, "ratio" if bar.metric is None else "metric")
+
+    def systems_at(self, point: str) -> tuple[str, ...]:
+        """Systems measured at that point, in the scenario's order."""
+        only = self.points[point].systems
+        return tuple(s for s in self.systems if only is None or s in only)
+
+    def traffic_at(self, point: str) -> Traffic:
+        """The scenario's traffic with what the point has of its own."""
+        own = self.points[point].model_dump(include={"family", "sources", "position", "ipv6_share", "load"})
+        return self.traffic.model_copy(update={name: v for name, v in own.items() if v is not None})
+
+    def metrics_at(self, point: str) -> tuple[MetricName, ...]:
+        """The scenario's metrics; where packets must arrive, the rate is of those that did."""
+        rate: MetricName = "drop_mpps" if self.traffic_at(point).dropped else "forward_mpps"
+        return tuple(rate if metric in RATES else metric for metric in self.metrics)
+
+    def smallest(self, point: str) -> Point:
+        """The entries that all points of this one's shape have in common: the fewest of each kind."""
+        return self._of_shape(point, min)
+
+    def largest(self, point: str) -> Point:
+        """The entries that any point of this one's shape has: the most of each kind."""
+        return self._of_shape(point, max)
+
+    def _of_shape(self, point: str, choose: Callable[[tuple[int, ...]], int]) -> Point:
+        alike = [p for p in self.points.values() if p.shape == self.points[point].shape]
+        hosts4, prefixes4, hosts6, prefixes6 = (
+            choose(column) for column in zip(*(p.counts for p in alike), strict=True)
+        )
+        return Point(hosts4=hosts4, prefixes4=prefixes4, hosts6=hosts6, prefixes6=prefixes6)
+
+    def profile(self, name: ProfileName) -> Profile:
+        """The named profile."""
+        chosen: Profile = getattr(self.profiles, name)
+        return chosen
 
 
 def names(directory: Path = DIRECTORY) -> list[str]:
@@ -229,7 +308,7 @@ def locate(name: str, directory: Path = DIRECTORY) -> Path:
     return directory / f"{name}.yaml"
 
 
-def load(path: Path, overrides: dict[str, str] | None = None) -> Scenario:
+def load(path: Path, overrides: dict[str, str] | None = None) -> Scenario | Operations:
     """The scenario in `path`, with `overrides` (dotted field -> YAML value) put over it, or ScenarioError."""
     try:
         content = path.read_bytes()
@@ -246,11 +325,20 @@ def load(path: Path, overrides: dict[str, str] | None = None) -> Scenario:
     for field, value in (overrides or {}).items():
         override(document.data, field, value)
     try:
-        return Scenario.model_validate(document.data)
+        return restore(document.data)
     except ValidationError as error:
         set_by_hand = [_steps(field) for field in overrides or {}]
         lines = [_explain(document, item, set_by_hand) for item in error.errors(include_url=False)]
         raise ScenarioError("\n".join(lines)) from error
+
+
+def restore(data: Mapping[str, Any]) -> Scenario | Operations:
+    """The scenario of a document or of a result, by its kind; pydantic's ValidationError if it is none."""
+    if data.get("kind", "packets") != "operations":
+        return Scenario.model_validate(data)
+    from bench.operations.scenario import Operations
+
+    return Operations.model_validate(data)
 
 
 def override(data: Any, field: str, value: str) -> None:
@@ -271,11 +359,6 @@ def override(data: Any, field: str, value: str) -> None:
 
 def _steps(field: str) -> Location:
     return tuple(int(step) if step.isdigit() else step for step in field.split("."))
-
-
-def _wrong(message: str, *at: int | str) -> PydanticCustomError:
-    """An error for a model validator to raise that knows which field of the model is wrong."""
-    return PydanticCustomError("wrong", "{message}", {"message": message, "at": at})
 
 
 def _explain(document: Document, item: Any, set_by_hand: list[Location]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bench import evaluate, lists, plan, records, result
 from bench.evaluate import derive
@@ -22,10 +22,14 @@ from bench.progress import Event
 from bench.records import Record
 from bench.result import GivenList, Result, RunInfo, Skip
 from bench.runner import Runner
-from bench.scenario import ProfileName, Scenario
+from bench.scenario import ProfileName, Question, Scenario
 from neurowall.model.entries import EntrySet
 from neurowall.model.errors import Problem
 from neurowall.model.listfile import parse_list
+
+if TYPE_CHECKING:
+    from bench.operations.scenario import Operations
+    from bench.testbed.base import Run
 
 
 class SessionError(Exception):
@@ -61,9 +65,41 @@ class Given:
         return cls(str(path), digest, parsed.entries, parsed.problems, parsed.duplicates)
 
 
+@dataclass(frozen=True)
+class Began:
+    """When something began: as people read it, and on the monotonic clock."""
+
+    at: str
+    clock: float
+
+    @classmethod
+    def now(cls) -> Began:
+        """The present moment."""
+        return cls(datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic())
+
+
+class Repeated(Protocol):
+    """What profiles of every kind of scenario say."""
+
+    @property
+    def blocks(self) -> int:
+        """Fresh configurations."""
+
+    @property
+    def rounds(self) -> int:
+        """Repetitions in each."""
+
+    @property
+    def trial_seconds(self) -> float:
+        """Length of each."""
+
+
 @dataclass
 class Session:
-    """What all scenarios of a run have in common."""
+    """What all scenarios of a run have in common.
+
+    `testbed` is where namespaces are made, `environment` the machine's fingerprint; both come with `run`.
+    """
 
     directory: Path
     profile: ProfileName
@@ -71,14 +107,16 @@ class Session:
     given: Given | None
     tell: Callable[[Event], None]
     command: Sequence[str] = ()
+    testbed: Run | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
     filled: dict[Counts, Filled] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
 
     def rules(self, counts: Counts) -> EntrySet:
-        """The list of that size; the same for every scenario that asks for it."""
+        """The list of that size; the same for every scenario that asks for it, and nested with the others."""
         if counts not in self.filled:
             given = self.given.entries if self.given else EntrySet.empty()
-            self.filled[counts] = lists.fill_up(given, counts, derive(self.seed, "list", counts))
+            self.filled[counts] = lists.fill_up(given, counts, derive(self.seed, "list"))
         return self.filled[counts].entries
 
     def plan(self, name: str, scenario: Scenario, available: Callable[[str, EntrySet], str | None]) -> Plan:
@@ -89,28 +127,64 @@ class Session:
         """What the plan left out."""
         return [Skip(system=s, point=p, reason=why) for (s, p), why in planned.skipped.items()]
 
-    def measure(self, planned: Plan, lab: Lab, environment: Mapping[str, Any]) -> Result:
+    def measure(self, planned: Plan, lab: Lab) -> Result:
         """Run one scenario and write its files. What ends it early is raised again after they are written."""
-        directory = self.directory / planned.name
-        directory.mkdir(parents=True)
-        started, kept = time.monotonic(), list[Record]()
-        began = datetime.now(UTC).isoformat(timespec="seconds")
+        began, kept, directory = Began.now(), list[Record](), self.subdirectory(planned.name)
         ended: BaseException | None = None
         with (directory / "raw.jsonl").open("w", encoding="utf-8") as file:
             write = _both(records.Writer(file).write, kept.append)
-            rules = {group.counts: self.rules(group.counts) for group in planned.groups}
+            rules = {counts: self.rules(counts) for counts in planned.lists}
             runner = Runner(planned, lab, rules, self.seed, write, self.tell)
             try:
                 runner.run()
             except BaseException as error:  # noqa: BLE001  raised again below
                 ended = error
-        info = self._info(planned, began, time.monotonic() - started, runner.blocks_done, ended)
-        found = self._judge(planned, kept, info, {**environment, **lab.describe(), "systems": runner.systems})
-        result.save(found, directory / "result.json")
-        self.results.append(found)
+        info = self.info(planned.scenario, planned.profile, began, runner.blocks_done, ended)
+        info = info.model_copy(update={"given_list": self._given_list(planned)})
+        environment = {**self.environment, **lab.describe(), "systems": runner.systems}
+        self.keep(self._judge(planned, kept, info, environment))
         if ended is not None:
             raise ended
+        return self.results[-1]
+
+    def operate(self, name: str, scenario: Operations) -> Result:
+        """Run one scenario of operations and write its files."""
+        from bench.operations import run
+
+        found = run.measure(scenario, name, self.profile, self.subdirectory(name), self, self.tell)
+        self.keep(found)
         return found
+
+    def subdirectory(self, name: str) -> Path:
+        """A scenario's own directory, made."""
+        directory = self.directory / name
+        directory.mkdir(parents=True)
+        return directory
+
+    def keep(self, found: Result) -> None:
+        """Write a result and count it among those of the run; one of the same scenario is replaced."""
+        result.save(found, self.directory / found.scenario / "result.json")
+        self.results = [*(r for r in self.results if r.scenario != found.scenario), found]
+
+    def info(
+        self, scenario: Question, profile: Repeated, began: Began, done: int, ended: BaseException | None
+    ) -> RunInfo:
+        """How to run it again; `done` blocks were finished, `ended` is what ended it before its time."""
+        return RunInfo(
+            id=self.directory.name,
+            started=began.at,
+            seconds=round(time.monotonic() - began.clock, 1),
+            seed=self.seed,
+            blocks=profile.blocks,
+            rounds=profile.rounds,
+            trial_seconds=profile.trial_seconds,
+            blocks_done=done,
+            interrupted=None if ended is None else why_ended(ended),
+            scenario_sha256=scenario.digest,
+            scenario=scenario.model_dump(mode="json"),
+            version=metadata.version("neurowall"),
+            command=list(self.command),
+        )
 
     def _judge(
         self, planned: Plan, kept: Sequence[Record], info: RunInfo, environment: Mapping[str, Any]
@@ -128,37 +202,16 @@ class Session:
             raw=["raw.jsonl"],
         )
 
-    def _info(
-        self, planned: Plan, began: str, seconds: float, blocks_done: int, ended: BaseException | None
-    ) -> RunInfo:
-        return RunInfo(
-            id=self.directory.name,
-            started=began,
-            seconds=round(seconds, 1),
-            seed=self.seed,
-            blocks=planned.profile.blocks,
-            rounds=planned.profile.rounds,
-            trial_seconds=planned.profile.trial_seconds,
-            blocks_done=blocks_done,
-            interrupted=None if ended is None else why_ended(ended),
-            scenario_sha256=planned.scenario.digest,
-            scenario=planned.scenario.model_dump(mode="json"),
-            given_list=self._given_list(planned),
-            version=metadata.version("neurowall"),
-            command=list(self.command),
-        )
-
     def _given_list(self, planned: Plan) -> GivenList | None:
         if self.given is None:
             return None
-        used = [self.filled[group.counts] for group in planned.groups]
+        points = [point for group in planned.groups for point in group.points]
+        used = {p: self.filled[Counts(*planned.scenario.points[p].counts)] for p in points}
         return GivenList(
             file=self.given.file,
             sha256=self.given.sha256,
-            used={
-                group.points[0]: str(filled.given) for group, filled in zip(planned.groups, used, strict=True)
-            },
-            special=max((filled.special for filled in used), default=0),
+            used={point: str(filled.given) for point, filled in used.items()},
+            special=max((filled.special for filled in used.values()), default=0),
             problems=len(self.given.problems),
             duplicates=self.given.duplicates,
         )

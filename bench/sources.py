@@ -11,9 +11,34 @@ from collections.abc import Callable
 import numpy as np
 
 from bench import space
-from neurowall.model.entries import DTYPE, Array, Entries, clear_host_bits
+from bench.scenario import Position, Traffic
+from neurowall.model.entries import DTYPE, Array, Entries, Indices, clear_host_bits
 
 _NEAR = {4: 24, 6: 64}  # who shares a network of this length is a neighbour
+
+
+def draw(
+    traffic: Traffic, entries: Entries, rng: np.random.Generator, clean_of: Entries | None = None
+) -> Array:
+    """The sources that a scenario asks for; ValueError where a list has none such.
+
+    Clean ones are covered neither by `entries` nor by `clean_of`.
+    """
+    if traffic.sources == "near-listed" or traffic.position == "miss":
+        count = traffic.set_size if traffic.sources == "fixed-set" else traffic.source_count
+        return near_listed(entries, count, rng, clean_of)
+    if traffic.sources == "fixed-set":
+        rows = rng.choice(len(entries), min(traffic.set_size, len(entries)), replace=False)
+        return listed(entries.take(np.sort(rows)), rng)
+    return listed(entries.take(_rows_at(entries, traffic.position)), rng)
+
+
+def _rows_at(entries: Entries, position: Position) -> Indices:
+    """Rows of all entries, or of the first or last hundredth of them in the order of a list file."""
+    border, count = len(entries) - entries.hosts, max(1, len(entries) // 100)
+    in_file = np.roll(np.arange(len(entries)), -border)  # hosts stand before prefixes there
+    chosen = {"first": in_file[:count], "last": in_file[-count:]}.get(position, in_file)
+    return np.sort(chosen)
 
 
 def listed(entries: Entries, rng: np.random.Generator) -> Array:
@@ -21,18 +46,22 @@ def listed(entries: Entries, rng: np.random.Generator) -> Array:
     return rng.permutation(members(entries.family, entries.address, entries.length, rng))
 
 
-def near_listed(entries: Entries, count: int, rng: np.random.Generator) -> Array:
+def near_listed(
+    entries: Entries, count: int, rng: np.random.Generator, clean_of: Entries | None = None
+) -> Array:
     """Clean sources: half share a /24 (IPv6: /64) with an entry, half do not, none is listed; repeats occur.
 
-    Raises ValueError when no entry is longer than that, so that nothing could be near it and yet clean.
+    `clean_of` are further entries that must not cover them. Raises ValueError when no entry is longer than
+    that, so that nothing could be near it and yet clean.
     """
     family, length = entries.family, _NEAR[entries.family]
     networks = np.unique(clear_host_bits(family, entries.address[entries.length > length], length))
     if not len(networks):
         raise ValueError(f"no IPv{family} entry is longer than /{length}: nothing clean is near the list")
-    touched = Entries.make(family, networks, np.full(len(networks), length)).union(entries)
+    avoided = entries if clean_of is None else entries.union(clean_of)
+    touched = Entries.make(family, networks, np.full(len(networks), length)).union(avoided)
     near = _outside(
-        entries, count - count // 2, lambda n: members(family, rng.choice(networks, n), length, rng)
+        avoided, count - count // 2, lambda n: members(family, rng.choice(networks, n), length, rng)
     )
     far = _outside(touched, count // 2, lambda n: space.random_addresses(family, n, rng))
     return rng.permutation(np.concatenate([near, far]))

@@ -64,29 +64,48 @@ def random_addresses(family: int, count: int, rng: np.random.Generator) -> Array
 
 
 def networks24(count: int, rng: np.random.Generator) -> Array:
-    """Distinct /24 numbers (address >> 8), clustered in /16s as in IPsum, in random order."""
-    sites = rng.permutation(_usable_16s())[: min(_MOST_16S, int(count / _MEAN_24S_PER_16) + 1)]
-    weights = np.cumsum(rng.lognormal(0, _SPREAD_OF_16S, len(sites)))
-    found = np.empty(0, dtype=np.uint32)
-    while len(found) < count:
-        drawn = sites[np.searchsorted(weights, rng.random(count) * weights[-1])]
-        found = np.unique(np.concatenate([found, drawn << np.uint32(8) | _octets(count, rng)]))
-    return rng.permutation(found)[:count]
+    """At most `count` distinct /24 numbers (address >> 8) in order of arrival, clustered in /16s as in IPsum.
+
+    With a generator of the same seed, fewer of them are the beginning of more: each comes from one of the
+    sites that are open by then, and a site opens for every _MEAN_24S_PER_16 networks.
+    """
+    site, within = rng.spawn(2)
+    usable = site.permutation(_usable_16s())[:_MOST_16S]
+    weights = np.cumsum(site.lognormal(0, _SPREAD_OF_16S, len(usable)))
+    is_open = np.minimum(np.arange(count) / _MEAN_24S_PER_16, len(usable) - 1).astype(np.intp)
+    drawn = usable[np.searchsorted(weights, site.random(count) * weights[is_open])]
+    return first_of_each(drawn << np.uint32(8) | small(256, count, within).astype(np.uint32))
 
 
 def networks64(count: int, rng: np.random.Generator) -> Array:
-    """Upper halves (uint64) of IPv6 addresses, clustered in /48s and /32s of all registries; may repeat."""
-    sites = rng.choice(_REGISTRIES6, count // 4 + 1).astype(np.uint64) << np.uint64(20)
-    sites |= random_bits(20, len(sites), rng)
-    sites = sites[sites != 0x2620004F]  # the one that holds a special /48
-    customers = random_bits(8, count, rng) << np.uint64(16)
-    subnets = rng.choice(np.array([0, 0, 1, 2, 16, 255], dtype=np.uint64), count)
-    return np.asarray(rng.choice(sites, count) << np.uint64(32) | customers | subnets)
+    """Upper halves (uint64) of IPv6 addresses, clustered in /48s and /32s of all registries; may repeat.
+
+    In order of arrival, as networks24.
+    """
+    registry, network, site, customer, subnet = rng.spawn(5)
+    sites = np.array(_REGISTRIES6, np.uint64)[small(len(_REGISTRIES6), count // 4 + 1, registry)]
+    sites = sites << np.uint64(20) | random_bits(20, len(sites), network)
+    sites[sites == 0x2620004F] += np.uint64(1)  # the one that holds a special /48
+    chosen = sites[(site.random(count) * (np.arange(count) // 4 + 1)).astype(np.intp)]
+    customers = random_bits(8, count, customer) << np.uint64(16)
+    subnets = np.array([0, 0, 1, 2, 16, 255], np.uint64)[small(6, count, subnet)]
+    return np.asarray(chosen << np.uint64(32) | customers | subnets)
+
+
+def first_of_each(values: Array) -> Array:
+    """Distinct values in the order of their first occurrence."""
+    return values[np.sort(np.unique(values, return_index=True)[1])]
+
+
+def small(bound: int, count: int, rng: np.random.Generator) -> Array:
+    """Uniform integers below `bound`; fewer are the beginning of more, which `integers` leaves open."""
+    return (rng.random(count) * bound).astype(np.intp)
 
 
 def random_bits(bits: int, count: int, rng: np.random.Generator) -> Array:
-    """Uniform uint64 below 2**bits."""
-    return rng.integers(0, (1 << bits) - 1, count, dtype=np.uint64, endpoint=True)
+    """Uniform uint64 below 2**bits; fewer of them are the beginning of more."""
+    raw = np.frombuffer(rng.bytes(8 * count), np.uint64)
+    return raw >> np.uint64(64 - bits)
 
 
 def join6(high: Array, low: Array) -> Array:
@@ -98,10 +117,6 @@ def split6(addresses: Array) -> tuple[Array, Array]:
     """Inverse of join6."""
     pairs = np.ascontiguousarray(addresses).view(">u8").reshape(-1, 2).astype(np.uint64)
     return pairs[:, 0], pairs[:, 1]
-
-
-def _octets(count: int, rng: np.random.Generator) -> Array:
-    return rng.integers(0, 256, count, dtype=np.uint32)
 
 
 @functools.cache

@@ -72,13 +72,28 @@ def pair(
     return [ratios[block] for block in sorted(ratios)]
 
 
-def judge(estimate: Estimate, bar: float) -> Verdict:
-    """The verdict of design section 12; one block shows no spread between blocks and decides nothing."""
-    if estimate.blocks >= 2 and estimate.ci_low >= bar:
+def judge(estimate: Estimate, bar: float, floor: float = 0.0) -> Verdict:
+    """The verdict of design section 12 on what must be at least `bar`.
+
+    `floor` is the noise floor of the run: a bar that lies within it of the estimate is too near to be told,
+    whatever the interval says. One block shows no spread between blocks and decides nothing.
+    """
+    if _undecided(estimate, bar, floor):
+        return "too-noisy"
+    if estimate.ci_low >= bar:
         return "pass"
-    if estimate.blocks >= 2 and estimate.ci_high < bar:
-        return "fail"
-    return "too-noisy"
+    return "fail" if estimate.ci_high < bar else "too-noisy"
+
+
+def judge_at_most(estimate: Estimate, bar: float, floor: float = 0.0) -> Verdict:
+    """The same on what must not exceed `bar`. At most nothing is a count of which one is too many."""
+    if bar == 0:
+        return "pass" if estimate.value == 0 else "fail"
+    if _undecided(estimate, bar, floor):
+        return "too-noisy"
+    if estimate.ci_high <= bar:
+        return "pass"
+    return "fail" if estimate.ci_low > bar else "too-noisy"
 
 
 def noise_floor(same_against_same: Estimate) -> float:
@@ -86,19 +101,43 @@ def noise_floor(same_against_same: Estimate) -> float:
     return max(same_against_same.ci_high, 1 / same_against_same.ci_low) - 1
 
 
-def blocks_needed(series: Series, bar: float) -> int | None:
-    """How many blocks of this spread would put the bar outside the interval of a ratio.
+def blocks_needed(series: Series, bar: float, floor: float = 0.0) -> int | None:
+    """How many blocks of this spread would put the bar outside the interval of a ratio, and of the noise.
 
-    None when fewer than two blocks are known, or when not even MANY_BLOCKS would do: ratio at the bar.
+    The noise floor shrinks like the interval, with the root of the number of blocks. None when fewer than two
+    blocks are known, or when not even MANY_BLOCKS would do: ratio at the bar.
     """
     means = np.array([np.log(block).mean() for block in _blocks(series)])
     if len(means) < 2:
         return None
-    distance, spread = abs(means.mean() - np.log(bar)), means.std(ddof=1)
+    distance, spread = abs(means.mean() - np.log(bar)), float(means.std(ddof=1))
     for blocks in range(len(means) + 1, MANY_BLOCKS + 1):
-        if t975(blocks - 1) * spread / np.sqrt(blocks) <= distance:
+        noise = np.log1p(floor) * np.sqrt(len(means) / blocks)
+        if max(_reach(spread, blocks), noise) <= distance:
             return blocks
     return None
+
+
+def blocks_to_tell(same_against_same: Series, difference: float) -> int | None:
+    """How many blocks of this spread it takes to tell a relative difference (0.02: 2 %) from none.
+
+    None when fewer than two blocks are known, or when not even MANY_BLOCKS would do.
+    """
+    means = np.array([np.log(block).mean() for block in _blocks(same_against_same)])
+    if len(means) < 2:
+        return None
+    spread = float(means.std(ddof=1))
+    enough = (n for n in range(2, MANY_BLOCKS + 1) if _reach(spread, n) <= np.log1p(difference))
+    return next(enough, None)
+
+
+def _undecided(estimate: Estimate, bar: float, floor: float) -> bool:
+    return estimate.blocks < 2 or bar / (1 + floor) < estimate.value < bar * (1 + floor)
+
+
+def _reach(spread: float, blocks: int) -> float:
+    """Half of the interval that so many blocks of this spread give."""
+    return float(t975(blocks - 1) * spread / np.sqrt(blocks))
 
 
 def _blocks(series: Series) -> list[NDArray[np.float64]]:
@@ -124,6 +163,6 @@ def _interval(blocks: list[NDArray[np.float64]], seed: int) -> tuple[float, floa
     low, high = np.quantile(units[drawn].mean(axis=1), [tail, 1 - tail])
     middle = float(means.mean())
     if len(units) > 1:
-        reach = t975(len(units) - 1) * float(units.std(ddof=1)) / np.sqrt(len(units))
+        reach = _reach(float(units.std(ddof=1)), len(units))
         low, high = min(low, middle - reach), max(high, middle + reach)
     return middle, float(low), float(high)

@@ -3,11 +3,13 @@
 
 Void is a system at a point whose configuration was refused, whose gate failed once, whose ledger stayed open,
 whose arm differed from the others, or that passed or dropped what it must not. And a whole point, where
-sources cost too much to make or the gateway's core had time to spare.
+sources cost too much to make, or the gateway's core had time to spare (flat out), or not even the control
+could be sent the offered rate (at a load).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,11 @@ from bench.result import Control, GateRow, LedgerRow, Void
 from bench.scenario import Scenario
 
 LEDGER_TOLERANCE = 0.001
+OFFERED = 0.99
+"""Share of the packets of a fixed rate that must have been sent."""
+
+PACED: tuple[Role, ...] = ("measured", "same")
+"""Trials that keep the point's load, if it has one; the others are flat out."""
 
 Cell = tuple[str, str]
 """A system at a point."""
@@ -56,17 +63,27 @@ class Measured:
             (system, point) for point in self.scenario.points for system in self.scenario.systems_at(point)
         ]
 
-    def rates(self, system: str, point: str, role: Role = "measured") -> Values:
-        """The scenario's first metric in Mpps."""
-        metric = self.scenario.metrics[0]
+    def values(self, metric: str, system: str, point: str, role: Role = "measured") -> Values:
+        """A metric that is measured trial by trial; what a trial says nothing about is left out."""
         chosen = (t for t in self.trials if (t.system, t.point, t.role) == (system, point, role))
-        return {(t.block, t.round): t.measured.rate(metric) for t in chosen if t.measured}
+        found = {(t.block, t.round): t.measured.value(metric) for t in chosen if t.measured}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def judged(self, system: str, point: str, role: Role = "measured") -> Values:
+        """The point's first metric."""
+        return self.values(self.scenario.metrics_at(point)[0], system, point, role)
+
+    def rates(self, system: str, point: str, role: Role = "measured") -> Values:
+        """Packets that were dropped or forwarded, as the point's traffic asks for, in Mpps."""
+        metric = "drop_mpps" if self.scenario.traffic_at(point).dropped else "forward_mpps"
+        return self.values(metric, system, point, role)
 
 
 def void(run: Measured) -> list[Void]:
     """Every void cell with its reasons, each once and counted."""
     counts: dict[Cell, dict[str, int]] = {}
-    for cell, reason in (*_bad_loads(run), *_red_gates(run), *_bad_trials(run), *_different(run)):
+    bad = (_bad_loads(run), _red_gates(run), _bad_trials(run), _different(run))
+    for cell, reason in itertools.chain(*bad):
         reasons = counts.setdefault(cell, {})
         reasons[reason] = reasons.get(reason, 0) + 1
     return [
@@ -99,18 +116,46 @@ def _bad_trials(run: Measured) -> Iterable[tuple[Cell, str]]:
         if trial.measured is None:
             yield cell, f"no trial: {_shorten(trial.problem or 'unknown')}"
             continue
-        if reason := _betrayed(
-            trial.system, trial.measured.ledger, flood=run.scenario.traffic.kind == "flood"
-        ):
+        dropped = run.scenario.traffic_at(trial.point).dropped
+        if reason := _betrayed(trial.system, trial.measured.ledger, dropped=dropped):
             yield cell, reason
+
+
+def overloaded(run: Measured) -> list[Void]:
+    """Cells that could not be sent the offered rate: what they would have cost at it is not known.
+
+    Systems slower than the load that others take are a finding, not a fault of the run.
+    """
+    shares = {cell: _offered_share(run, *cell) for cell in run.cells()}
+    return [
+        Void(
+            system=system, point=point, reasons=[f"only {share:.1%} of the offered rate could be sent to it"]
+        )
+        for (system, point), share in shares.items()
+        if share is not None and share < OFFERED
+    ]
+
+
+def _offered_share(run: Measured, system: str, point: str) -> float | None:
+    """Share of the packets of a fixed rate that were sent; None where traffic is flat out or was not sent."""
+    if run.scenario.traffic_at(point).load is None:
+        return None
+    paced = [
+        trial.measured
+        for trial in run.trials
+        if (trial.system, trial.point) == (system, point) and trial.role in PACED and trial.measured
+    ]
+    wanted = sum(measured.ledger.sent + measured.unsent for measured in paced)
+    return sum(measured.ledger.sent for measured in paced) / wanted if wanted else None
 
 
 def _red_gates(run: Measured) -> Iterable[tuple[Cell, str]]:
     """One reason for each cell with a red gate; every gate sees other probes, so the first speaks for all."""
-    for row in gates(run):
+    for cell, trials in _by_cell(run, lambda t: t.before is not None):
+        row = _gate_row(cell, trials)
         if red := row.gates - row.passed:
             reason = f"{red} of {row.gates} effectiveness gates failed, the first because {row.detail}"
-            yield (row.system, row.point), reason
+            yield cell, reason
 
 
 def _shorten(problem: str) -> str:
@@ -120,13 +165,13 @@ def _shorten(problem: str) -> str:
     return " ".join(line if len(line) <= 200 else f"{line[:200]}..." for line in kept)
 
 
-def _betrayed(system: str, ledger: Ledger, *, flood: bool) -> str | None:
+def _betrayed(system: str, ledger: Ledger, *, dropped: bool) -> str | None:
     """What the counts of a trial alone say against it, independent of the gates."""
     if ledger.sent == 0:
         return "the generator sent nothing"
     if abs(ledger.residual) > LEDGER_TOLERANCE * ledger.sent:
         return f"open ledger: more than {LEDGER_TOLERANCE:.1%} of the packets are unaccounted for"
-    if flood:
+    if dropped:
         return "listed packets reached the server" if ledger.delivered and system != "none" else None
     if ledger.dropped_by_rule:
         return "clean packets were dropped by a rule"
@@ -134,14 +179,19 @@ def _betrayed(system: str, ledger: Ledger, *, flood: bool) -> str | None:
 
 
 def controls(run: Measured) -> list[Control]:
-    """Both checks of every point that was measured."""
-    return [check for point in run.scenario.points for check in (*_sources(run, point), *_core(run, point))]
+    """The checks of every point that was measured."""
+    checks = (_sources, _core, _offered)
+    return [found for point in run.scenario.points for check in checks for found in check(run, point)]
 
 
 def _sources(run: Measured, point: str) -> Iterable[Control]:
-    """Does the empty system keep its rate with the scenario's sources? Void only when it clearly does not."""
+    """Does the empty system keep its rate with the scenario's sources? Void only when it clearly does not.
+
+    Both are flat out, also where the trials that count are not.
+    """
     wanted = run.scenario.control
-    pairs = stats.pair(run.rates(wanted.system, point), run.rates(wanted.system, point, "fixed"))
+    flat: Role = "measured" if run.scenario.traffic_at(point).load is None else "flat"
+    pairs = stats.pair(run.rates(wanted.system, point, flat), run.rates(wanted.system, point, "fixed"))
     if pairs:
         ratio = stats.geometric_mean(pairs, 0)
         below: stats.Verdict = "fail" if ratio.ci_high < wanted.bar else "too-noisy"
@@ -151,12 +201,22 @@ def _sources(run: Measured, point: str) -> Iterable[Control]:
 
 def _core(run: Measured, point: str) -> Iterable[Control]:
     """Was the gateway's core the bottleneck? Stolen time is not time to spare."""
+    if run.scenario.traffic_at(point).load is not None:
+        return
     bar, cores = run.scenario.control.core_busy, _cores(run, point)
     if total := sum(core.total for core in cores):
         value = sum(core.busy + core.steal for core in cores) / total
         yield Control(
             point=point, check="core", value=value, bar=bar, verdict="pass" if value >= bar else "fail"
         )
+
+
+def _offered(run: Measured, point: str) -> Iterable[Control]:
+    """Could the generator keep the pace at all? The empty system shows it."""
+    value = _offered_share(run, run.scenario.control.system, point)
+    if value is not None:
+        verdict: stats.Verdict = "pass" if value >= OFFERED else "fail"
+        yield Control(point=point, check="offered", value=value, bar=OFFERED, verdict=verdict)
 
 
 def _cores(run: Measured, point: str) -> list[Core]:
@@ -180,6 +240,11 @@ def explain(control: Control) -> str:
             f"{control.point}: the gateway's core was busy for {control.value:.0%} of the time, below "
             f"{control.bar:.0%}: the firewall was not the bottleneck"
         )
+    if control.check == "offered":
+        return (
+            f"{control.point}: of the offered rate only {control.value:.1%} of the packets were sent, below "
+            f"{control.bar:.0%}, even to the control: the generator could not keep its pace"
+        )
     return (
         f"{control.point}: with the scenario's sources the control reached {control.value:.2f} of its rate "
         f"with one source, below {control.bar}: the generator "
@@ -188,13 +253,15 @@ def explain(control: Control) -> str:
 
 
 def ledger(run: Measured) -> list[LedgerRow]:
-    """Where the packets went, by cell."""
-    return [_ledger_row(cell, trials) for cell, trials in _by_cell(run, lambda t: t.measured is not None)]
+    """Where the packets went, by cell; a trial that serves several points counts at its own."""
+    own = _by_cell(run, lambda t: t.measured is not None and not t.shared)
+    return [_ledger_row(cell, trials) for cell, trials in own]
 
 
 def gates(run: Measured) -> list[GateRow]:
-    """What the gates saw, by cell; the trials with one fixed source have none of their own."""
-    return [_gate_row(cell, trials) for cell, trials in _by_cell(run, lambda t: t.before is not None)]
+    """What the gates saw, by cell, as in `ledger`; the trials with one fixed source have none."""
+    own = _by_cell(run, lambda t: t.before is not None and not t.shared)
+    return [_gate_row(cell, trials) for cell, trials in own]
 
 
 def _by_cell(run: Measured, wanted: Callable[[Trial], bool]) -> Iterable[tuple[Cell, list[Trial]]]:

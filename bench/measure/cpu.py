@@ -4,11 +4,14 @@
 Source: proc(5); guest time is already part of user time.
 """
 
+import gzip
 import os
+import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -94,3 +97,40 @@ def machine_steal(seconds: float = 0.5) -> float:
         time.sleep(seconds)
     total = seen.sum()
     return total.steal / total.total if total.total else 0.0
+
+
+def softirq_thread_seconds(cpu: int) -> float:
+    """CPU time so far of the kernel thread that does the softirq work which nobody else got done in time.
+
+    0 where there is no such thread. Source: Documentation/scheduler/sched-stats.rst.
+    """
+    thread = _softirq_thread(cpu)
+    return int(thread.read_text(encoding="ascii").split()[0]) / 1e9 if thread else 0.0
+
+
+@cache
+def _softirq_thread(cpu: int) -> Path | None:
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if comm.read_text(encoding="utf-8").strip() == f"ksoftirqd/{cpu}":
+                return comm.with_name("schedstat")
+        except OSError:  # a process that has just ended
+            continue
+    return None
+
+
+@cache
+def threads_pay_for_softirqs() -> bool:
+    """Whether softirq work that interrupts a thread counts as that thread's CPU time.
+
+    It does unless the kernel accounts for interrupts apart (CONFIG_IRQ_TIME_ACCOUNTING).
+    """
+    release = platform.release()
+    for path in (Path("/proc/config.gz"), Path(f"/boot/config-{release}")):
+        try:
+            content = path.read_bytes()
+        except OSError:
+            continue
+        text = gzip.decompress(content) if path.suffix == ".gz" else content
+        return b"CONFIG_IRQ_TIME_ACCOUNTING=y" not in text
+    return True

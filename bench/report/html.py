@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from bench.report import plots, tables, text
+from bench import scenario
+from bench.bars import UNITS
+from bench.report import curves, lines, plots, tables, text
 from bench.report.plots import Row
 from bench.result import Result, Summary
 
@@ -62,13 +64,14 @@ def _page(result: Result) -> dict[str, Any]:
 
 def _figure(result: Result, position: int) -> dict[str, str]:
     figure = result.figures[position]
-    ratio = result.ratios.get(figure.ratio)
+    value, interval, goal, noise = text.judged(result, figure)
     return {
         "figure": figure.figure,
-        "ratio": Markup("<wbr>").join(_breakable(figure.ratio)),
-        "value": text.number(ratio.value) if ratio else "",
-        "interval": text.interval(ratio) if ratio else "",
-        "bar": f">= {figure.bar:g}",
+        "name": Markup("<wbr>").join(_breakable(figure.key)),
+        "value": value,
+        "interval": interval,
+        "bar": goal,
+        "noise": noise,
         "verdict": figure.verdict,
         "decision": text.decision(figure),
     }
@@ -76,24 +79,30 @@ def _figure(result: Result, position: int) -> dict[str, str]:
 
 def _breakable(ratio: str) -> list[str]:
     """Where a narrow screen may break a ratio's name."""
-    return ratio.replace("/", "/\0").replace("@", "\0@").split("\0")
+    return ratio.replace("/", "/\0").replace("@", "\0@").replace(":", ":\0").split("\0")
 
 
 def _plots(result: Result) -> Iterable[dict[str, Any]]:
-    """One forest of all ratios, and for each point the rates and the costs."""
-    if rows := _ratio_rows(result):
+    """One forest of all ratios, the curves, and for each point on none of them the rates and the costs."""
+    drawn = curves.of(result)
+    on_curves = {point for curve in drawn for point in curve.points}
+    if rows := _ratio_rows(result, on_curves):
         caption = (
             "Dot: ratio. Line: its 95 % interval. Thick tick: the bar it must reach. Dashed: no difference."
         )
         yield {"title": "Ratios", "svg": Markup(plots.forest(rows, "Ratios")), "caption": caption}  # noqa: S704
-    rate = str(result.run.scenario["metrics"][0])
-    for point in result.run.scenario["points"]:
+    for curve in drawn:
+        caption = f"{curve.note} Bars: 95 % intervals."
+        yield {"title": curve.title, "svg": Markup(lines.draw(curve)), "caption": caption}  # noqa: S704
+    for point in (p for p in result.run.scenario["points"] if p not in on_curves):
+        rate = _judged_metric(result, point)
         if rows := _metric_rows(result, rate, point):
             title = f"{rate} at {point}"
             caption = (
                 "Small dots: trials, a line of them for each block. Large dot, line: mean, 95 % interval."
             )
-            yield {"title": title, "svg": Markup(plots.strips(rows, title, "Mpps")), "caption": caption}  # noqa: S704
+            unit = UNITS.get(rate, "")
+            yield {"title": title, "svg": Markup(plots.strips(rows, title, unit)), "caption": caption}  # noqa: S704
         if rows := _metric_rows(result, "cost_ns", point):
             title = f"Cost of a packet above the empty system at {point}"
             caption = (
@@ -102,12 +111,25 @@ def _plots(result: Result) -> Iterable[dict[str, Any]]:
             yield {"title": title, "svg": Markup(plots.bars(rows, title, "ns")), "caption": caption}  # noqa: S704
 
 
-def _ratio_rows(result: Result) -> list[Row]:
-    tones = {figure.ratio: figure.verdict for figure in result.figures}
-    return [
-        Row(key, r.value, r.ci_low, r.ci_high, text.number(r.value), bar=r.bar, tone=tones.get(key, "plain"))
-        for key, r in result.ratios.items()
-    ]
+def _judged_metric(result: Result, point: str) -> str:
+    """The first of the scenario's metrics, in its form for that point."""
+    asked = scenario.restore(result.run.scenario)
+    if isinstance(asked, scenario.Scenario):
+        return asked.metrics_at(point)[0]
+    return next((text.split(key)[1] for key in result.metrics if text.split(key)[2] == point), "")
+
+
+def _ratio_rows(result: Result, on_curves: Container[str]) -> list[Row]:
+    """Every ratio that is judged, and the others at points that no curve shows."""
+    tones = {figure.key: figure.verdict for figure in result.figures}
+    found = []
+    for key, ratio in result.ratios.items():
+        if key not in tones and text.split(key)[2] in on_curves:
+            continue
+        bar = ratio.at_most if ratio.bar is None else ratio.bar
+        shown, tone = text.number(ratio.value), tones.get(key, "plain")
+        found.append(Row(key, ratio.value, ratio.ci_low, ratio.ci_high, shown, bar=bar, tone=tone))
+    return found
 
 
 def _metric_rows(result: Result, name: str, point: str) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.report import tables, text
+from bench.report import curves, tables, text
 from bench.report.tables import Table
 from bench.result import Result, Summary
 
@@ -35,8 +35,11 @@ def _scenario(result: Result) -> list[str]:
     ]
     if result.reasons:
         parts += [*(f"- **{reason}**" for reason in result.reasons), ""]
-    parts += _rows(("figure", "ratio", "value", "95 % CI", "bar", "verdict"), _figures(result))
+    parts += _rows(tables.FIGURES, _figures(result))
     parts += [*(f"- {line}" for line in text.evidence(result)), ""]
+    for curve in curves.of(result):
+        made = tables.curve(curve)
+        parts += [f"### {made.title}", "", *_table(made)]
     for table in (tables.metrics, tables.ratios, tables.ledger, tables.gates, tables.skipped):
         if (made := table(result)).rows:
             parts += [f"### {made.title}", "", *_table(made)]
@@ -45,9 +48,7 @@ def _scenario(result: Result) -> list[str]:
 
 def _figures(result: Result) -> Iterable[Sequence[str]]:
     for figure in result.figures:
-        ratio = result.ratios.get(figure.ratio)
-        shown = (text.number(ratio.value), text.interval(ratio)) if ratio else ("", "")
-        yield figure.figure, f"`{figure.ratio}`", *shown, f">= {figure.bar:g}", text.decision(figure)
+        yield figure.figure, f"`{figure.key}`", *text.judged(result, figure), text.decision(figure)
 
 
 def _table(table: Table) -> list[str]:

@@ -39,7 +39,7 @@ def forest(rows: Sequence[Row], title: str) -> str:
     """Ratios on a logarithmic axis, each against its bar; 1 means no difference."""
     values = [value for row in rows for value in (row.low, row.high, row.bar or 1.0)]
     low, high = min([*values, 1.0]) / 1.1, max([*values, 1.0]) * 1.1
-    ticks = _log_ticks(low, high)
+    ticks = log_ticks(low, high)
     scale = _scale(math.log(low), math.log(high), math.log)
     parts = [_line(scale(1.0), _TOP, _height(rows) - _AXIS, "reference")]
     for number, row in enumerate(rows):
@@ -142,10 +142,15 @@ def _scale(low: float, high: float, transform: Callable[[float], float]) -> Scal
 
 def _linear(values: Sequence[float]) -> tuple[Scale, list[float]]:
     """From zero to a round number above the largest value; what reaches further ends at the edge."""
+    ticks = round_ticks(values)
+    return _scale(0.0, ticks[-1], lambda value: min(value, ticks[-1])), ticks
+
+
+def round_ticks(values: Sequence[float]) -> list[float]:
+    """Round numbers from zero to above the largest value."""
     top = max([*values, 1e-9])
     step = next(s for s in _round_numbers(top / 6) if s * 6 >= top)
-    ticks = [round(step * number, 10) for number in range(math.ceil(top / step) + 1)]
-    return _scale(0.0, ticks[-1], lambda value: min(value, ticks[-1])), ticks
+    return [round(step * number, 10) for number in range(math.ceil(top / step) + 1)]
 
 
 def _round_numbers(near: float) -> list[float]:
@@ -153,7 +158,7 @@ def _round_numbers(near: float) -> list[float]:
     return [base * factor for factor in (1, 2, 2.5, 5, 10)]
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """Between three and about seven of the usual round numbers."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1, 2, 5), (1, 3), (1,)):

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.report import text
-from bench.result import Result
+from bench.report.curves import Curve
+from bench.result import Metric, Result
 
 Cells = tuple[str, ...]
+FIGURES: Cells = ("figure", "ratio or metric", "value", "95 % CI", "bar", "A/A noise floor", "verdict")
+"""Header of the table of verdicts."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,16 @@ class Table:
     header: Cells
     rows: Sequence[Cells]
     numbers: tuple[int, ...] = ()
+
+
+def curve(drawn: Curve) -> Table:
+    """One row a system, one column a size."""
+    rows = [
+        (system, *(_estimate(line[size]) if size in line else "" for size in drawn.sizes))
+        for system, line in drawn.lines.items()
+    ]
+    header = ("system", *(f"{size:,}" for size in drawn.sizes))
+    return Table(f"{drawn.title} ({drawn.unit})", header, rows, tuple(range(1, len(header))))
 
 
 def metrics(result: Result) -> Table:
@@ -84,6 +97,10 @@ def again(results: list[Result]) -> Table:
         source = run.given_list.file if run.given_list else "generated"
         rows.append((result.scenario, str(run.seed), run.scenario_sha256[:16], source, " ".join(run.command)))
     return Table("How to run it again", ("scenario", "seed", "scenario SHA-256", "list", "command"), rows)
+
+
+def _estimate(metric: Metric) -> str:
+    return f"{text.number(metric.value)} ({text.interval(metric)})"
 
 
 def _places(counts: Mapping[str, int]) -> str:

@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.report import text
+from bench.report import curves, text
+from bench.report.curves import Curve
 from bench.result import Figure, Result, Summary
 
+ROOM = 40
+"""Columns for the names of metrics, where systems, interval and spread have theirs."""
 _STYLE = {
     "pass": "bold green",
     "fail": "bold red",
@@ -26,17 +29,28 @@ def show(console: Console, summary: Summary, results: list[Result], directory: P
     """For each scenario figures, rates and what stands behind them; then the verdict and the reports."""
     for result in results:
         console.print(_heading(result))
-        for point in dict.fromkeys(text.split(figure.ratio)[2] for figure in result.figures):
-            console.print(_figures(result, point))
+        for point in dict.fromkeys(text.split(figure.key)[2] for figure in result.figures):
+            _titled(console, point, _figures(result, point))
         for line in text.open_figures(result):
             console.print(f"  {line}", highlight=False, markup=False)
+        drawn = curves.of(result)
+        for curve in drawn:
+            _titled(console, curve.title, _curve(curve))
+        on_curves = {point for curve in drawn for point in curve.points}
         for point in dict.fromkeys(text.split(key)[2] for key in result.metrics):
-            console.print(_rates(result, point))
+            if point not in on_curves:
+                _titled(console, f"at {point}", _rates(result, point))
+        console.print()
         _evidence(console, result)
     console.print(Text.assemble("verdict: ", (text.WORDS[summary.verdict], _STYLE[summary.verdict])))
     console.print(
         f"reports: {directory}/report.html, report.md, summary.json", highlight=False, soft_wrap=True
     )
+
+
+def _titled(console: Console, title: str, table: Table) -> None:
+    console.print(f"\n  {title}", highlight=False, markup=False)
+    console.print(table)
 
 
 def _heading(result: Result) -> Text:
@@ -47,32 +61,57 @@ def _heading(result: Result) -> Text:
 
 
 def _figures(result: Result, point: str) -> Table:
-    """One row for every bar at a point."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    """One row for every bar at a point; the A/A pair of the run says how small a difference it could tell."""
+    table = _table()
     table.add_column("", no_wrap=True, min_width=3)
-    table.add_column(f"ratio at {point}", no_wrap=True)
-    for name in ("value", "95 % CI", "bar"):
+    table.add_column("ratio or metric", no_wrap=True)
+    for name in ("value", "95 % CI", "bar", "A/A"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    table.add_column("verdict")
     for figure in result.figures:
-        if text.split(figure.ratio)[2] == point:
+        if text.split(figure.key)[2] == point:
             table.add_row(*_figure(result, figure))
     return table
 
 
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def _curve(curve: Curve) -> Table:
+    """One row a system, one column a size."""
+    table = _table()
+    table.add_column(curve.unit, no_wrap=True, min_width=17)
+    for size in curve.sizes:
+        table.add_column(curves.short(size), justify="right", no_wrap=True)
+    for system, line in curve.lines.items():
+        table.add_row(
+            system, *(text.number(line[size].value) if size in line else "" for size in curve.sizes)
+        )
+    return table
+
+
 def _figure(result: Result, figure: Figure) -> tuple[str | Text, ...]:
-    ratio = result.ratios.get(figure.ratio)
-    shown = (text.number(ratio.value), text.interval(ratio)) if ratio else ("", "")
     verdict = Text(text.WORDS[figure.verdict], style=_STYLE[figure.verdict])
-    return figure.figure, figure.ratio.partition("@")[0], *shown, f">= {figure.bar:g}", verdict
+    return figure.figure, figure.key.partition("@")[0], *text.judged(result, figure), verdict
 
 
 def _rates(result: Result, point: str) -> Table:
-    """One row for every system at a point; the interval is that of the rate, the judged metric."""
-    metrics = [metric for metric in result.run.scenario["metrics"] if isinstance(metric, str)]
-    systems = dict.fromkeys(text.split(key)[0] for key in result.metrics if text.split(key)[2] == point)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(point, no_wrap=True, min_width=17)
+    """One row for every system at a point; the interval is that of the first metric, the judged one.
+
+    Or one row for every metric of each, where they do not fit beside each other.
+    """
+    keys = [text.split(key) for key in result.metrics if text.split(key)[2] == point]
+    systems, metrics = (list(dict.fromkeys(key[i] for key in keys)) for i in (0, 1))
+    table = _table()
+    if sum(len(name) + 2 for name in metrics) > ROOM:
+        for name in ("", "metric", "value", "", "95 % CI", "n"):
+            table.add_column(name, justify="right" if name in ("value", "95 % CI", "n") else "left")
+        for system, name, _ in keys:
+            one = result.metrics[f"{system}/{name}@{point}"]
+            table.add_row(system, name, text.number(one.value), one.unit, text.interval(one), str(one.n))
+        return table
+    table.add_column("", no_wrap=True, min_width=17)
     for name in (metrics[0], "95 % CI", "spread", *metrics[1:]):
         table.add_column(name, justify="right", no_wrap=True)
     for system in systems:

@@ -27,6 +27,11 @@ def number(value: float) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def share(value: float) -> str:
+    """A relative difference; one that is not even below 99 % needs no number."""
+    return f"{value:.1%}" if value < 0.99 else ">99%"
+
+
 def interval(estimate: Metric | Ratio) -> str:
     """The 95 % interval."""
     return f"{number(estimate.ci_low)} to {number(estimate.ci_high)}"
@@ -52,7 +57,16 @@ def decision(figure: Figure) -> str:
 def open_figures(result: Result) -> list[str]:
     """Figures that neither passed nor failed, with the reason."""
     undecided = [figure for figure in result.figures if figure.verdict not in ("pass", "fail")]
-    return [f"{figure.ratio}: {decision(figure)}" for figure in undecided]
+    return [f"{figure.key}: {decision(figure)}" for figure in undecided]
+
+
+def judged(result: Result, figure: Figure) -> tuple[str, str, str, str]:
+    """Value, interval, goal and noise floor of a figure, as far as they are known."""
+    found: Metric | Ratio | None = result.ratios.get(figure.key) or result.metrics.get(figure.key)
+    noise = "" if figure.noise_floor is None else share(figure.noise_floor)
+    return (
+        (number(found.value), interval(found), figure.goal, noise) if found else ("", "", figure.goal, noise)
+    )
 
 
 def spread(result: Result, key: str) -> str:
@@ -84,17 +98,21 @@ def ledger_line(result: Result) -> str:
 
 def noise_line(result: Result) -> str:
     """What the run can tell apart."""
-    floors = ", ".join(f"{floor:.1%} at {point}" for point, floor in result.noise_floor.items())
-    return f"smallest difference this run can tell: {floors}" if floors else "no A/A pair was measured"
+    floors = _together((point, share(floor)) for point, floor in result.noise_floor.items())
+    return (
+        f"smallest difference this run can tell: {'; '.join(floors)}"
+        if floors
+        else "no A/A pair was measured"
+    )
 
 
 def contention_lines(result: Result) -> list[str]:
     """Points that were disturbed: more than 2 % of the gateway's core went to other programs."""
-    return [
-        f"{point}: other programs took {share:.0%} of the gateway's core; run it on a quieter machine"
+    return _together(
+        (point, f"other programs took {share:.0%} of the gateway's core; run it on a quieter machine")
         for point, share in result.contention.items()
         if share > 0.02
-    ]
+    )
 
 
 def control_line(control: Control) -> str:
@@ -102,22 +120,34 @@ def control_line(control: Control) -> str:
     state = {"pass": "ok", "fail": "VOID", "too-noisy": "too noisy to tell"}[control.verdict]
     if control.check == "core":
         return f"the gateway's core was busy {control.value:.0%} (at least {control.bar:.0%}: {state})"
+    if control.check == "offered":
+        reached = f"{control.value:.1%} (at least {control.bar:.0%}: {state})"
+        return f"packets of the offered rate that were sent to the empty system: {reached}"
     value, bar = number(control.value), number(control.bar)
     return f"the empty system with these sources / with one source: {value} (at least {bar}: {state})"
 
 
 def evidence(result: Result) -> list[str]:
     """What stands behind the figures, a sentence each."""
-    controls = [f"{control.point}: {control_line(control)}" for control in result.controls]
+    controls = _together((control.point, control_line(control)) for control in result.controls)
     return [gates_line(result), ledger_line(result), noise_line(result), *controls, *contention_lines(result)]
 
 
 def skips(skipped: Iterable[Skip]) -> list[str]:
-    """What was skipped, systems with the same reason together."""
-    together: dict[tuple[str, str], list[str]] = {}
+    """What was skipped, systems and points with the same reason together."""
+    systems: dict[tuple[str, str], list[str]] = {}
     for skip in skipped:
-        together.setdefault((skip.point, skip.reason), []).append(skip.system)
-    return [f"skipped at {at}: {', '.join(systems)}: {why}" for (at, why), systems in together.items()]
+        systems.setdefault((skip.point, skip.reason), []).append(skip.system)
+    lines = _together((at, f"{', '.join(those)}: {why}") for (at, why), those in systems.items())
+    return [f"skipped at {line}" for line in lines]
+
+
+def _together(lines: Iterable[tuple[str, str]]) -> list[str]:
+    """Points before what is said of them, those with the same sentence together."""
+    points: dict[str, list[str]] = {}
+    for point, sentence in lines:
+        points.setdefault(sentence, []).append(point)
+    return [f"{', '.join(at)}: {sentence}" for sentence, at in points.items()]
 
 
 def size_line(result: Result) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from bench.operations.scenario import Operations
 from bench.result import Result, Summary
 from bench.scenario import Scenario
 
 DIRECTORY = Path(__file__).resolve().parent
 
-_MODELS: dict[str, type[BaseModel]] = {"scenario": Scenario, "result": Result, "summary": Summary}
+_READ: dict[str, type[BaseModel]] = {"scenario": Scenario, "operations": Operations}
+_WRITTEN: dict[str, type[BaseModel]] = {"result": Result, "summary": Summary}
 
 
 def documents() -> dict[str, dict[str, Any]]:
@@ -22,9 +24,9 @@ def documents() -> dict[str, dict[str, Any]]:
     return {
         f"{name}.schema.json": {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
-            **model.model_json_schema(mode="validation" if name == "scenario" else "serialization"),
+            **model.model_json_schema(mode="validation" if name in _READ else "serialization"),
         }
-        for name, model in _MODELS.items()
+        for name, model in (_READ | _WRITTEN).items()
     }
 
 

@@ -110,6 +110,9 @@ class System(Protocol):
     def counters(self) -> SystemCounters:
         """The system's own counters, now."""
 
+    def memory_mib(self) -> float | None:
+        """What it takes now in MiB, in the kernel and as processes; None where nothing tells."""
+
     def describe(self) -> dict[str, Any]:
         """What exactly is loaded: versions, sizes, an excerpt of the ruleset. For the report."""
 

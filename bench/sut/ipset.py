@@ -24,6 +24,7 @@ _COMMAND = {4: "iptables", 6: "ip6tables"}
 _FAMILY = {4: "inet", 6: "inet6"}
 _PREFIX = "nwb-"
 _COUNTED = re.compile(r"^\[(\d+):\d+\] -A PREROUTING .*-j DROP$", re.MULTILINE)
+_SIZE = re.compile(r"^Size in memory: (\d+)$", re.MULTILINE)
 _PROBE = (
     "ipset create nwb-probe hash:ip && "
     "{0}-{1} -t raw -A PREROUTING -m set --match-set nwb-probe src -j DROP && "
@@ -73,6 +74,13 @@ class IpSet:
             argv = [self._tool(family, "-save"), "-c", "-t", "raw"]
             dropped += sum(map(int, _COUNTED.findall(self._chain.gateway.exec(argv).check().stdout)))
         return SystemCounters(dropped, None, f"iptables-{self._backend}-save -c -t raw")
+
+    def memory_mib(self) -> float:
+        """What the kernel says its sets take, elements and buckets."""
+        if self._chain is None:
+            raise SutError("ipset is not configured: call configure() first")
+        said = self._chain.gateway.exec(["ipset", "list", "-terse"]).check().stdout
+        return sum(map(int, _SIZE.findall(said))) / (1 << 20)
 
     def describe(self) -> dict[str, Any]:
         """Versions, sizes, backend and excerpts of what was restored."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
+from bench.measure import memory
 from bench.sut.base import ConfigureReport, Gate, Rules, RulesetRejected, SutError, SystemCounters, excerpt
 from bench.traffic.wire import generator
 
@@ -71,6 +72,13 @@ class Neurowall:
                 if f'verdict="{verdict}"' in labels:
                     totals[verdict] += int(float(value))
         return SystemCounters(totals["drop"], totals["pass"], "GET /metrics: neurowall_packets_total")
+
+    def memory_mib(self) -> float:
+        """The daemon and its helpers without the maps that they have mapped, and all maps."""
+        if self._daemon is None or self._directory is None:
+            raise SutError(f"{self.name} is not configured: call configure() first")
+        maps = memory.kernel_maps(self._daemon.pid, self._directory)
+        return memory.of_tree(self._daemon.pid).own_kib / 1024 + sum(maps.values()) / (1 << 20)
 
     def describe(self) -> dict[str, Any]:
         """Policy, and the daemon's own account of what it enforces and how it is attached."""

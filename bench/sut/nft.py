@@ -64,6 +64,9 @@ class NftSystem:
             dropped = nftcounter.packets(TABLE, "dropped")
         return SystemCounters(dropped, None, f"nftables counter 'dropped' of table netdev {TABLE}")
 
+    def memory_mib(self) -> None:
+        """Nothing tells: nftables says nothing, and a change of the machine's slab is not its alone."""
+
     def describe(self) -> dict[str, Any]:
         """Version, sizes and an excerpt of the ruleset."""
         return {

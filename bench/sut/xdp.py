@@ -38,6 +38,9 @@ class NoSystem:
         """Nothing is dropped, nothing counted."""
         return SystemCounters(0, None, "no firewall")
 
+    def memory_mib(self) -> None:
+        """There is nothing to measure."""
+
     def describe(self) -> dict[str, Any]:
         """Nothing is loaded."""
         return {"loaded": "nothing"}
@@ -95,6 +98,9 @@ class XdpSystem:
         if self._chain is None or self._object is None:
             raise SutError(f"{self.name} is not configured: call configure() first")
         return self._chain, self._object
+
+    def memory_mib(self) -> None:
+        """Not asked: it holds no rules."""
 
     def describe(self) -> dict[str, Any]:
         """Program, its size and how it is attached."""

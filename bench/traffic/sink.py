@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.traffic import percpu
+from bench.traffic import latency, percpu
 from bench.traffic.base import Kind, TrafficError
 from neurowall.kernel import libbpf, objects
 
@@ -20,6 +20,7 @@ KINDS = 8
 """BENCHMARK_KINDS of bpf/benchmark.h."""
 
 _COUNT = np.dtype([("packets", "u8"), ("bytes", "u8")])
+_LATENCY = np.dtype([("packets", "u8", (latency.BUCKETS,))])
 _FOREIGN = 2 * KINDS
 
 Array = npt.NDArray[Any]
@@ -56,6 +57,11 @@ class XdpSink:
     def packets(self, family: int, kind: Kind) -> int:
         """The generator's packets of one kind that arrived so far."""
         return self._count((KINDS if family == 6 else 0) + kind)
+
+    def latencies(self) -> Array:
+        """Stamped packets that arrived so far, by how long they took: see `bench.traffic.latency`."""
+        rows = percpu.read(self._object.map_fd("latency"), 0, _LATENCY)["packets"]
+        return np.asarray(rows.sum(axis=0))
 
     def foreign(self) -> int:
         """Packets that arrived so far and are not the generator's."""

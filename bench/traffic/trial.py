@@ -5,13 +5,19 @@ Nothing is computed by subtraction: what was sent is the generator's own count, 
 what was dropped the system's, and what was lost elsewhere the interfaces' and the stack's. They must add up.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bench.measure import counters, cpu, ledger
+from bench.measure.programs import ProgramTime, xdp_run_time
 from bench.sut.base import System
-from bench.traffic.base import Flow, Offered, TrafficError
-from bench.traffic.wire import wire
+from bench.traffic import latency
+from bench.traffic.base import Array, Flow, Offered, TrafficError
+from bench.traffic.wire import Wire, wire
 
 if TYPE_CHECKING:
     from bench.testbed.base import Chain
@@ -29,6 +35,13 @@ class Trial:
     seconds is what sending took; the gateway works on the generator's core and in its time, so that is also
     what handling took. elsewhere is by place. unsent is what a paced run should have sent besides: loss, not
     speed. core and other are the times of the gateway's core and of all other cores.
+
+    cpu_seconds is what the gateway's core worked for the packets: the CPU time of the calls that send them,
+    and of the kernel's softirq thread there. Because the gateway works inside those calls, making the packets
+    is in it too, alike in every arm; the generator's own calculations, its sleep and other programs are not.
+    It is None where the calls waited for packets to become due. latency_us are percentiles from due to
+    received, {} unless the flow is stamped. program_ns is the average run of the gateway's XDP program, if it
+    was counted.
     """
 
     offered: Offered
@@ -39,6 +52,9 @@ class Trial:
     other: cpu.CpuTimes
     unsent: int = 0
     drop_source: str = ""
+    cpu_seconds: float | None = None
+    latency_us: Mapping[str, float] = field(default_factory=dict)
+    program_ns: float | None = None
 
     @property
     def sent(self) -> int:
@@ -49,6 +65,11 @@ class Trial:
     def seconds(self) -> float:
         """From the first packet to the last."""
         return self.offered.seconds
+
+    @property
+    def cpu_ns(self) -> float | None:
+        """Nanoseconds of the gateway's core for each packet; None if nothing was sent, or it is not known."""
+        return 1e9 * self.cpu_seconds / self.sent if self.sent and self.cpu_seconds is not None else None
 
     @property
     def residual(self) -> int:
@@ -67,33 +88,58 @@ class Trial:
         return bool(target) and self.sent < GENERATOR_LIMITED * target
 
 
-def trial(chain: "Chain", system: System, flow: Flow, seconds: float, *, pps: float | None = None) -> Trial:
+def trial(
+    chain: "Chain",
+    system: System,
+    flow: Flow,
+    seconds: float,
+    *,
+    pps: float | None = None,
+    count_runs: bool = False,
+) -> Trial:
     """Send *flow* for some seconds, at *pps* or flat out, and read every counter before and after.
 
-    TrafficError if it could not be sent, SutError if the system's counters could not be read.
+    With *count_runs* the gateway's XDP program is timed run by run, which slows it down: judge nothing else
+    of such a trial. TrafficError if it could not be sent, SutError if the system counters cannot be read.
     """
     ends = wire(chain)
-    own, arrived, places = (
-        system.counters(),
-        ends.sink.packets(flow.family, flow.kind),
-        counters.snapshot(chain),
-    )
-    with cpu.window() as seen:
-        offered = ends.generator.run(chain, flow, seconds=seconds, pps=pps)
-    ends.sink.settle()
-    changes = counters.difference(places, counters.snapshot(chain))
-    delivered = ends.sink.packets(flow.family, flow.kind) - arrived
-    counted = system.counters()
+    took = xdp_run_time(chain.gateway_in) if count_runs else nullcontext(ProgramTime())
+    with took as program:
+        own, arrived, places = system.counters(), _Arrived.read(ends, flow), counters.snapshot(chain)
+        deferred = cpu.softirq_thread_seconds(ends.generator.cpu)
+        with cpu.window() as seen:
+            offered = ends.generator.run(chain, flow, seconds=seconds, pps=pps)
+        ends.sink.settle()
+        deferred = cpu.softirq_thread_seconds(ends.generator.cpu) - deferred
+        changes = counters.difference(places, counters.snapshot(chain))
+        now, counted = _Arrived.read(ends, flow), system.counters()
     if own.dropped is None or counted.dropped is None:
         raise TrafficError(f"{system.name} counts no drops, so no ledger can be kept")
     core = seen.cpus[ends.generator.cpu]
+    apart = 0.0 if cpu.threads_pay_for_softirqs() else core.softirq
     return Trial(
         offered=offered,
         dropped=counted.dropped - own.dropped,
-        delivered=delivered,
+        delivered=now.packets - arrived.packets,
         elsewhere=ledger.elsewhere(changes),
         core=core,
         other=seen.sum() - core,
         unsent=max(0, round(pps * seconds) - offered.sent) if pps else 0,
         drop_source=counted.source,
+        cpu_seconds=None if offered.cpu_seconds is None else offered.cpu_seconds + deferred + apart,
+        latency_us=latency.percentiles(now.latencies - arrived.latencies) if flow.stamp else {},
+        program_ns=program.ns,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Arrived:
+    """What has reached the server of a flow's packets so far."""
+
+    packets: int
+    latencies: Array
+
+    @classmethod
+    def read(cls, ends: Wire, flow: Flow) -> "_Arrived":
+        packets = sum(ends.sink.packets(family, flow.kind) for family in flow.parts)
+        return cls(packets, ends.sink.latencies() if flow.stamp else np.empty(0))

@@ -40,3 +40,11 @@ def test_a_counter_that_went_back_is_not_negative() -> None:
 def test_steal_is_a_share() -> None:
     """Between nothing and everything."""
     assert 0 <= cpu.machine_steal(0.05) <= 1
+
+
+def test_softirq_work_of_a_cpu_only_grows() -> None:
+    """Every CPU that may be used has a thread for it; no CPU has the number of one."""
+    number = max(os.sched_getaffinity(0))
+    before = cpu.softirq_thread_seconds(number)
+    assert 0 < before <= cpu.softirq_thread_seconds(number)
+    assert cpu.softirq_thread_seconds(100_000) == 0

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import jsonschema
@@ -12,23 +10,19 @@ import pytest
 
 from bench import result as results
 from bench import schemas
-from bench.netns import NetnsLab
 from bench.report import files
 from bench.result import Result
-from bench.scenario import Scenario
-from bench.session import Session
 from bench.sut import registry
 from bench.sut.base import ConfigureReport, Rules
 from bench.sut.nft import NftSet
 from bench.sut.xdp import NoSystem
-from bench.testbed.base import Chain, Run
+from bench.testbed.base import Chain
 from bench.testbed.ethtool import Ethtool
-from bench.traffic.wire import generator
 from neurowall.model.entries import EntrySet
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("nft", "ipset", "iptables")]
 
-Measure = Callable[..., Result]
+Measure = Callable[[dict[str, Any]], Result]
 SEGMENTATION = ("tx-scatter-gather", "tx-checksum-ip-generic", "tx-tcp-segmentation")
 PROFILE = {"blocks": 2, "rounds": 2, "trial_seconds": 0.05, "warmup_seconds": 0.02}
 
@@ -45,23 +39,6 @@ def document(kind: str, systems: list[str], **changes: Any) -> dict[str, Any]:
         "control": {"bar": 0.01, "core_busy": 0.01},
         "profiles": dict.fromkeys(("ci", "quick", "standard", "rfc"), PROFILE),
     } | changes
-
-
-@pytest.fixture
-def measure(tmp_path: Path) -> Iterator[Measure]:
-    """Run a scenario in namespaces and answer its result; this process gets its CPUs back."""
-    if why := generator().available():
-        pytest.skip(why)
-    cpus = os.sched_getaffinity(0)
-
-    def run(described: dict[str, Any]) -> Result:
-        session = Session(tmp_path, "ci", 1, None, lambda _: None)
-        planned = session.plan("small", Scenario.model_validate(described), lambda *_: None)
-        with TemporaryDirectory(prefix="nwb-") as runs, Run.begin(Path(runs), signals=False) as begun:
-            return session.measure(planned, NetnsLab(begun), {"machine": "m1"})
-
-    yield run
-    os.sched_setaffinity(0, cpus)
 
 
 def void_reasons(found: Result, system: str) -> str:

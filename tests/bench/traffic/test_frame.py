@@ -58,7 +58,7 @@ def expected(family: int, size: int, number: int) -> bytes:
 def test_template_filled_is_the_packet_that_scapy_builds(family: int, size: int) -> None:
     """Lengths, addresses, ports, payload and checksum are right for both families at every size."""
     sent = flow(family, size)
-    laid_out = template(sent, CLIENT, GATEWAY)
+    laid_out = template(sent, family, CLIENT, GATEWAY)
     assert len(laid_out.words) == TEMPLATE_BYTES
     frame = fill(laid_out, family, sent.frame_bytes, 305419896)
     assert frame == expected(family, sent.frame_bytes, 305419896)

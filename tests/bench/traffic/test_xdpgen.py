@@ -4,7 +4,6 @@ import socket
 import struct
 import time
 
-import numpy as np
 import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
@@ -13,51 +12,19 @@ from scapy.layers.l2 import Ether
 from bench.testbed.base import Chain
 from bench.traffic.base import Flow, Kind
 from bench.traffic.frame import MAGIC
+from bench.traffic.pacing import BATCH
 from bench.traffic.wire import wire
-from bench.traffic.xdpgen import BATCH, XdpGen
+from bench.traffic.xdpgen import XdpGen
 from neurowall.kernel import libbpf
+from tests.bench.traffic.frames import listen, received, sources
 
 pytestmark = pytest.mark.root
-
-_ETH_P_ALL = 3
-_SO_RCVBUFFORCE = 33
-
-
-def sources(family: int, count: int) -> np.ndarray:
-    """Global addresses, all different, in no order."""
-    order = np.random.default_rng(1).permutation(count)
-    if family == 4:
-        return (0x08080000 + order).astype(np.uint32)
-    return np.frombuffer(b"".join((0x2600 << 112 | int(n) << 3).to_bytes(16, "big") for n in order), "S16")
 
 
 def flow(chain: Chain, family: int, count: int, size: int = 60, kind: Kind = Kind.PROBE) -> Flow:
     """From *count* sources to the chain's server."""
     server = chain.server_if.v4 if family == 4 else chain.server_if.v6
     return Flow(family, sources(family, count), server, size=size, kind=kind)
-
-
-def listen(chain: Chain, timeout: float = 0.3) -> socket.socket:
-    """A packet socket on what reaches the server."""
-    with chain.server.enter():
-        opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-    opened.bind((chain.server_if.name, _ETH_P_ALL))
-    opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 16 << 20)
-    opened.settimeout(timeout)
-    return opened
-
-
-def received(opened: socket.socket, chain: Chain, count: int) -> list[bytes]:
-    """Frames of the generator, up to *count* or until none comes; not the server's complaints about them."""
-    frames: list[bytes] = []
-    while len(frames) < count:
-        try:
-            frame = opened.recv(2048)
-        except TimeoutError:
-            break
-        if frame.startswith(chain.server_if.mac_bytes) and struct.pack("!I", MAGIC) in frame:
-            frames.append(frame)
-    return frames
 
 
 @pytest.mark.parametrize("size", [60, 74, 333, 1514])

@@ -50,6 +50,7 @@ class FakeLab:
     opened: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     trials: list[tuple[str, float, int]] = field(default_factory=list)
+    sent: list[tuple[str, Stream]] = field(default_factory=list)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
 
     def describe(self) -> dict[str, str]:
@@ -61,7 +62,8 @@ class FakeLab:
         if system in self.refuse:
             raise LabError("nft: Error: syntax error")
         self.opened.append(label)
-        return FakeGateway(self, system, label, traffic)
+        memory = 1e-3 * len(rules) if system.startswith("neurowall") else None
+        return FakeGateway(self, system, label, traffic, 1e-6 * len(rules), memory)
 
     def differences(self, parities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
         """Arms with TSO on."""
@@ -81,7 +83,8 @@ class FakeGateway:
     system: str
     label: str
     traffic: Traffic
-    load_seconds: float = 0.5
+    load_seconds: float
+    memory_mib: float | None = None
     notes: tuple[str, ...] = ()
 
     def parity(self) -> dict[str, str]:
@@ -104,12 +107,14 @@ class FakeGateway:
         if lab.interrupt_after is not None and len(lab.trials) >= lab.interrupt_after:
             raise KeyboardInterrupt
         lab.trials.append((self.system, seconds, len(stream.sources)))
+        lab.sent.append((self.label, stream))
         rate = lab.rates[self.system] * lab.block_effect(self.label) * np.exp(lab.rng.normal(0, lab.noise))
         if len(stream.sources) == 1:
             rate *= lab.fixed_gain
+        rate = rate if stream.pps is None else min(rate, stream.pps / 1e6)
         sent = 0 if self.system in lab.silent else round(rate * 1e6 * seconds)
         lost = sent // 100 if self.system in lab.lose else 0
-        dropped = sent - lost if self.traffic.kind == "flood" else 0
+        dropped = sent - lost if stream.traffic.dropped else 0
         arrived = sent - lost - dropped
         ledger = Ledger(
             sent, 0 if lab.deaf else arrived, dropped, {"s0 rx_dropped": arrived if lab.deaf else 0}
@@ -174,7 +179,7 @@ def measure(scenario: Scenario, lab: FakeLab) -> Measure:
         chosen: Scenario = scenario, profile: str = "quick", seed: int = 1, events: Any = None
     ) -> list[Record]:
         plan = planning.make("small", chosen, profile, everything_is_available)  # type: ignore[arg-type]
-        rules = {group.counts: generate(group.counts, seed) for group in plan.groups}
+        rules = {counts: generate(counts, seed) for counts in plan.lists}
         records: list[Record] = []
         told: list[Any] = [] if events is None else events
         try:
@@ -195,8 +200,7 @@ def run_small(
     def run(chosen: Scenario = scenario, seed: int = 1, directory: Path | None = None) -> Any:
         session = Session(directory or tmp_path_factory.mktemp("run"), "quick", seed, None, lambda _: None)
         planned = session.plan("small", chosen, lambda *_: None)
-        return session.measure(
-            planned, lab, {"machine": "m1", "kernel": {"release": "6.1"}, "cpu": {"model": "x"}}
-        )
+        session.environment = {"machine": "m1", "kernel": {"release": "6.1"}, "cpu": {"model": "x"}}
+        return session.measure(planned, lab)
 
     return run

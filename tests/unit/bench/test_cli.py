@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 from bench import cli
 from bench import result as results
 from bench.lab import LabError
+from bench.lists import Counts
 
 
 @pytest.fixture
@@ -66,18 +68,49 @@ def test_list_names_every_scenario_with_its_bars(call: Any) -> None:
 
 
 def test_plan_says_what_is_skipped_and_why_and_touches_nothing(call: Any, tmp_path: Path) -> None:
-    """Nft-linear at 250,000; a point of other profiles; the expected duration."""
-    shown = call("plan", "drop-flood", "--profile", "quick")
-    assert shown.exit_code == 0
-    words = " ".join(shown.stdout.split())
-    for needle in (
-        "at hosts-250000: nft-linear: ",
-        "only in standard, rfc",
-        "expected duration:",
-        "250,000 hosts4",
-    ):
-        assert needle in words
+    """Systems and points of other profiles, nft-linear at 250,000; and the expected duration."""
+    needles = {
+        "quick": (
+            "nft-linear: not in profile quick at this point",
+            "only in standard, rfc",
+            "250,000 hosts4",
+        ),
+        "standard": ("hosts-250000: nft-linear: one rule an entry", "expected duration:"),
+    }
+    for profile, wanted in needles.items():
+        shown = call("plan", "drop-flood", "--profile", profile)
+        assert shown.exit_code == 0
+        words = " ".join(shown.stdout.split())
+        assert [needle for needle in wanted if needle not in words] == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scenarios_of_operations_are_listed_and_planned_like_the_others(call: Any) -> None:
+    """With their bars, goals from above included, points and expected duration."""
+    shown = call("list")
+    assert "N6: neurowall/load_seconds@" in shown.stdout
+    assert " <= 4" in shown.stdout
+    shown = call("plan", "list-load")
+    assert shown.exit_code == 0
+    assert "list-load: about " in shown.stdout
+    assert "expected duration:" in shown.stdout
+
+
+def test_calibrate_shows_every_system_and_writes_its_file(
+    call: Any, simulated: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it cannot measure is named with the reason, and alone it ends in 4."""
+    monkeypatch.setattr("bench.calibrate.COUNTS", Counts(hosts4=500))
+    simulated.refuse.add("ipset")
+    options = ("--blocks", "3", "--rounds", "2", "--seed", "1")
+    shown = call("calibrate", "--system", "neurowall", "--system", "ipset", "--out", "o", *options)
+    assert shown.exit_code == 0, shown.output
+    assert re.search(r"neurowall +1\.0", shown.stdout)
+    assert "ipset: not calibrated: nft: Error: syntax error" in shown.stdout
+    stored = json.loads((tmp_path / "o" / "calibration.json").read_text())
+    assert list(stored["systems"]) == ["neurowall"]
+    assert call("calibrate", "--system", "ipset", "--out", "p", *options).exit_code == 4
+    assert "there is no system 'moon'" in call("calibrate", "--system", "moon").stderr
 
 
 @pytest.mark.parametrize(("noise", "bar", "options", "code"), [

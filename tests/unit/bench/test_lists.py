@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import ipaddress
+import itertools
 
 import numpy as np
 import pytest
@@ -30,6 +31,26 @@ def test_the_same_seed_gives_the_same_list_and_another_does_not() -> None:
     assert len(first.v4.minus(other.v4)) > 0.9 * len(first.v4)
 
 
+@pytest.mark.parametrize("given", [[], ["8.8.8.8", "9.9.9.0/24", "2a00:1450::1", "2a00:1450::/33"]])
+def test_lists_of_one_seed_are_nested(given: list[str]) -> None:
+    """Each is a part of every larger one, so that the sources of the smallest are listed in all."""
+    sizes = [(1, 1, 1, 1), (40, 8, 9, 5), (5_000, 8, 700, 5), (60_000, 20_000, 3_000, 3_000)]
+    start = EntrySet.from_strings(given)
+    made = [fill_up(start, Counts(*size), seed=5).entries for size in sizes]
+    for smaller, larger in itertools.combinations(made, 2):
+        assert len(smaller.minus(larger)) == 0
+
+
+def test_a_sample_of_a_given_list_is_nested_in_a_larger_one() -> None:
+    """And the generated entries of one that needs some are none of those given, chosen or not."""
+    given = generate(Counts(hosts4=5_000, prefixes4=500), seed=1)
+    sizes = [(10, 300), (1_000, 300), (4_999, 499), (5_001, 501), (9_000, 3_000)]
+    made = [fill_up(given, Counts(*size), seed=2) for size in sizes]
+    assert [(f.given.hosts4, f.given.prefixes4) for f in made[-2:]] == [(5_000, 500)] * 2
+    for smaller, larger in itertools.combinations(made, 2):
+        assert len(smaller.entries.minus(larger.entries)) == 0
+
+
 def test_every_entry_is_ordinary_global_unicast_space() -> None:
     """Checked by the standard library, entry by entry, first and last address."""
     for text in generate(MIX, seed=5).to_strings():
@@ -51,11 +72,21 @@ def test_hosts_cluster_as_in_a_real_list() -> None:
     assert in_16.max() > 30
 
 
-def test_three_prefixes_of_ten_are_longer_than_24_and_none_is_huge() -> None:
-    """Figure N1 wants that share."""
-    lengths = generate(Counts(prefixes4=20_000), seed=5).v4.length
-    assert (lengths > 24).mean() == pytest.approx(0.3, abs=0.02)
+@pytest.mark.parametrize("count", [1_000, 50_000, 250_000])
+def test_three_prefixes_of_ten_are_longer_than_24_and_none_is_huge(count: int) -> None:
+    """Figures N1 and N2 want that share, at every size."""
+    lengths = generate(Counts(prefixes4=count), seed=5).v4.length
+    assert (lengths > 24).mean() == pytest.approx(0.3, abs=0.03)
     assert lengths.min() >= 16
+
+
+def test_a_small_list_has_the_shape_of_a_large_one() -> None:
+    """Hosts share /24s in the same proportion, at 3,000 and at 300,000."""
+    shares = []
+    for count in (3_000, 300_000):
+        _, in_24 = np.unique(generate(Counts(hosts4=count), seed=5).v4.address >> 8, return_counts=True)
+        shares.append((in_24 == 1).mean())
+    assert shares[0] == pytest.approx(shares[1], abs=0.03)
 
 
 def test_a_given_list_is_kept_and_filled_up() -> None:

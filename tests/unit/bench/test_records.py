@@ -6,7 +6,7 @@ import pytest
 
 from bench.evaluate import evaluate
 from bench.records import Core, Gate, Ledger, Measured, Trial, Writer, parse
-from bench.scenario import Scenario
+from bench.scenario import JUDGED, Scenario
 
 
 def test_records_read_back_are_judged_the_same(measure: Any, scenario: Scenario) -> None:
@@ -40,6 +40,26 @@ def test_a_rate_is_counted_by_who_should_know() -> None:
     measured = Measured(2.0, Ledger(9_000_000, 4_000_000, 3_000_000), Core(2.0, 2.0))
     assert measured.rate("drop_mpps") == 1.5
     assert measured.rate("forward_mpps") == 2.0
+
+
+def test_a_trial_says_what_it_measured_and_nothing_else() -> None:
+    """Every metric that is judged trial by trial, also after the file; None for what was not measured."""
+    measured = Measured(
+        2.0, Ledger(8_000_000, 4_000_000, 3_000_000), Core(2.0, 2.0), 5, 123.0, None, {"p99": 7.5}
+    )
+    file = io.StringIO()
+    Writer(file).write(Trial(0, 1, 2, "ipset", "hosts-500", "measured", measured=measured))
+    (trial,) = parse(file.getvalue().splitlines(), "x")
+    assert isinstance(trial, Trial)
+    assert trial.measured == measured
+    found = {metric: measured.value(metric) for metric in JUDGED}
+    assert found == {
+        "drop_mpps": 1.5,
+        "forward_mpps": 2.0,
+        "cpu_ns_per_packet": 123.0,
+        "latency_p99_us": 7.5,
+    }
+    assert Measured(2.0, measured.ledger, measured.core).value("latency_p99_us") is None
 
 
 def test_a_trial_keeps_its_gates(measure: Any) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
+import itertools
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,9 +14,12 @@ from rich.console import Console
 
 from bench import result as results
 from bench import schemas
-from bench.report import files, html, markdown, plots, terminal, text
+from bench.operations.scenario import Operations
+from bench.report import curves, files, html, lines, markdown, plots, terminal, text
+from bench.report.curves import Curve
 from bench.report.plots import Row
-from bench.result import Figure, Result, ResultError
+from bench.result import Control, Figure, Metric, Ratio, Result, ResultError, Skip
+from bench.scenario import Scenario, load, locate, names
 
 
 @pytest.fixture
@@ -73,7 +78,14 @@ def test_keys_and_values_are_those_of_the_design(stored: Result) -> None:
         "ci_high",
         "n",
     }
-    assert set(data["ratios"]["neurowall/nft-set@hosts-500"]) == {"value", "ci_low", "ci_high", "n", "bar"}
+    assert set(data["ratios"]["neurowall/nft-set@hosts-500"]) == {
+        "value",
+        "ci_low",
+        "ci_high",
+        "n",
+        "bar",
+        "at_most",
+    }
 
 
 def test_published_schemas_are_those_of_the_models() -> None:
@@ -188,6 +200,54 @@ def test_the_table_fits_80_columns_and_names_the_reports(stored: Result) -> None
         assert needle in shown
 
 
+def test_the_widest_verdict_fits_80_columns(stored: Result) -> None:
+    """The longest name, a noisy A/A pair, the longest word."""
+    key = "neurowall/neurowall-classic@mix-300000"
+    figure = Figure(figure="N12", ratio=key, bar=0.85, verdict="too-noisy", noise_floor=12.345)
+    ratio = Ratio(value=0.91, ci_low=0.84, ci_high=0.97, n=3, bar=0.85)
+    wide = stored.model_copy(update={"figures": [figure], "ratios": {key: ratio}, "metrics": {}})
+    screen = io.StringIO()
+    terminal.show(Console(file=screen, width=80), results.summarise("r1", {"x": wide}), [wide], Path("d"))
+    row = next(line for line in screen.getvalue().splitlines() if "N12" in line)
+    name = key.partition("@")[0]
+    assert " ".join(row.split()) == f"N12 {name} 0.91 0.84 to 0.97 >= 0.85 >99% too noisy"
+    assert len(row) <= 80
+
+
+@pytest.mark.parametrize("name", [name for name in names() if isinstance(load(locate(name)), Operations)])
+def test_a_result_of_operations_is_shown_like_the_others(stored: Result, name: str) -> None:
+    """Every metric of it, in every report; the table fits 80 columns."""
+    asked = load(locate(name))
+    assert isinstance(asked, Operations)
+    cells = [(s, p, m) for p in asked.points for s in asked.systems_at(p) for m in asked.metrics_of(s, p)]
+    made = Metric(value=12.3, unit="ms", ci_low=11.1, ci_high=13.7, n=4)
+    figures = [
+        Figure(**bar.model_dump(include={"figure", "ratio", "metric", "bar", "at_most"}), verdict="pass")
+        for bar in asked.bars
+    ]
+    shown = stored.model_copy(
+        update={
+            "run": stored.run.model_copy(update={"scenario": asked.model_dump(mode="json")}),
+            "metrics": {f"{s}/{m}@{p}": made for s, p, m in cells},
+            "samples": {f"{s}/{m}@{p}": [[11.0, 13.0]] for s, p, m in cells},
+            "ratios": {},
+            "figures": figures,
+        }
+    )
+    summary, screen = results.summarise("r1", {"x": shown}), io.StringIO()
+    terminal.show(Console(file=screen, width=80), summary, [shown], Path("some/dir"))
+    lines_shown = [line for line in screen.getvalue().splitlines() if "some/dir" not in line]
+    assert max(len(line) for line in lines_shown) <= 80
+    assert "…" not in screen.getvalue()
+    for page in (screen.getvalue(), html.render(summary, [shown]), markdown.render(summary, [shown])):
+        assert [metric for _, _, metric in cells if metric not in page and metric not in DRAWN] == []
+        assert "12.3" in page
+
+
+DRAWN = ("load_seconds", "daemon_pss_mib", "kernel_maps_mib", "drop_mpps")
+"""Metrics that a curve has a title for."""
+
+
 def test_reports_are_rewritten_from_the_stored_results(stored: Result, tmp_path: Path) -> None:
     """The same bytes: a report holds nothing that result.json does not."""
     (tmp_path / "small").mkdir()
@@ -239,6 +299,31 @@ def test_a_decision_says_what_to_do_about_noise() -> None:
     assert "at the bar" in text.decision(undecidable)
 
 
+def test_each_control_is_put_in_its_own_words() -> None:
+    """Sources, the gateway's core, and packets of a fixed rate."""
+    controls = [
+        Control(point="a", check="sources", value=0.9, bar=0.85, verdict="pass"),
+        Control(point="a", check="core", value=0.5, bar=0.95, verdict="fail"),
+        Control(point="a", check="offered", value=0.996, bar=0.99, verdict="pass"),
+    ]
+    assert [text.control_line(control) for control in controls] == [
+        "the empty system with these sources / with one source: 0.90 (at least 0.85: ok)",
+        "the gateway's core was busy 50% (at least 95%: VOID)",
+        "packets of the offered rate that were sent to the empty system: 99.6% (at least 99%: ok)",
+    ]
+
+
+def test_points_with_the_same_words_are_said_together(scaling: Result) -> None:
+    """A dozen points do not make a dozen lines of the same."""
+    lines_said = text.evidence(scaling)
+    said = [line for line in lines_said if line.startswith("hosts-100, hosts-5000, hosts-20000")]
+    assert any("the empty system with these sources" in line for line in said)
+    skips = [
+        Skip(system=system, point=point, reason="too slow") for point in ("p", "q") for system in ("a", "b")
+    ]
+    assert text.skips(skips) == ["skipped at p, q: a, b: too slow"]
+
+
 def test_spread_is_the_variation_of_all_samples(stored: Result) -> None:
     """Drift between blocks included, since the reader compares it with the interval."""
     key = "neurowall/drop_mpps@hosts-500"
@@ -267,6 +352,152 @@ def test_plots_place_marks_in_order_inside_their_frame() -> None:
     assert min(marks) >= 0
     assert max(marks) <= plots.WIDTH
     assert len(re.findall(r'class="goal"', svg)) == 1
+
+
+@pytest.fixture
+def scaling(run_small: Any, document: dict[str, Any]) -> Result:
+    """A result of three sizes of one shape, of which one rival has two, and one size of another shape."""
+    document["points"] = {
+        "hosts-100": {"hosts4": 100},
+        "hosts-5000": {"hosts4": 5000, "systems": ["xdp-null", "xdp-touch", "neurowall"]},
+        "hosts-20000": {"hosts4": 20_000},
+        "hosts-20000-uniform": {"hosts4": 20_000, "sources": "listed"},
+        "prefixes-100": {"prefixes4": 100},
+    }
+    document["traffic"] |= {"sources": "fixed-set", "set_size": 100}
+    document["metrics"].append("memory_mib")
+    document["bars"] = [
+        {"figure": "N2", "ratio": "neurowall/neurowall@hosts-20000:hosts-100", "bar": 0.9},
+        {"figure": "N6", "metric": "neurowall/load_seconds@hosts-20000", "at_most": 4},
+    ]
+    found: Result = run_small(Scenario.model_validate(document))
+    return found
+
+
+def test_points_of_one_shape_and_the_same_packets_make_a_curve(scaling: Result) -> None:
+    """A line a system; what depends on the rules alone counts other packets' points too."""
+    found = {curve.metric: curve for curve in curves.of(scaling)}
+    assert list(found) == ["drop_mpps", "cost_ns", "load_seconds", "memory_mib"]
+    rates = found["drop_mpps"]
+    assert rates.points == ("hosts-100", "hosts-5000", "hosts-20000")
+    assert rates.sizes == [100, 5000, 20_000]
+    assert {system: list(line) for system, line in rates.lines.items()} == {
+        "xdp-null": [100, 5000, 20_000],
+        "xdp-touch": [100, 5000, 20_000],
+        "neurowall": [100, 5000, 20_000],
+        "nft-set": [100, 20_000],
+    }
+    assert rates.lines["neurowall"][5000] == scaling.metrics["neurowall/drop_mpps@hosts-5000"]
+    assert "hosts-20000-uniform" in found["memory_mib"].points
+    assert set(found["memory_mib"].lines) == {"neurowall"}
+    assert set(found["load_seconds"].lines) == {"neurowall", "nft-set"}  # the others load nothing
+    assert "xdp-null" not in found["cost_ns"].lines
+    assert "by number of IPv4 hosts" in rates.title
+
+
+def test_a_result_of_one_size_has_no_curve(stored: Result) -> None:
+    """Its plots are those of its points."""
+    assert curves.of(stored) == []
+
+
+def test_a_curve_places_sizes_and_values_in_order(scaling: Result) -> None:
+    """To the right with the logarithm of the rules, up with the value, all inside the frame."""
+    svg = lines.draw(next(curve for curve in curves.of(scaling) if curve.metric == "drop_mpps"))
+    at = {
+        system: [
+            (float(x), float(y))
+            for x, y in re.findall(rf'class="point {system}" cx="([\d.]+)" cy="([\d.]+)"', svg)
+        ]
+        for system in ("xdp-null", "neurowall", "nft-set")
+    }
+    x1, x2, x3 = (x for x, _ in at["neurowall"])
+    assert x1 < x2 < x3
+    assert (x2 - x1) / (x3 - x1) == pytest.approx(math.log(50) / math.log(200), abs=0.01)
+    assert [x for x, _ in at["nft-set"]] == [x1, x3]
+    assert max(y for _, y in at["xdp-null"]) < min(y for _, y in at["neurowall"])
+    assert max(y for _, y in at["neurowall"]) < min(y for _, y in at["nft-set"])
+    assert all(0 <= x <= plots.WIDTH and 0 <= y <= lines.HEIGHT for pairs in at.values() for x, y in pairs)
+    names = re.findall(r'class="name ([\w-]+)" x="[\d.]+" y="([\d.]+)"', svg)
+    assert [name for name, _ in sorted(names, key=lambda item: float(item[1]))] == [
+        "xdp-null", "xdp-touch", "neurowall", "nft-set"
+    ]  # fmt: skip
+    heights = sorted(float(y) for _, y in names)
+    assert all(below - above >= 14 for above, below in itertools.pairwise(heights))
+
+
+def test_names_of_lines_that_end_together_do_not_cover_each_other() -> None:
+    """At the top, at the bottom, or in between."""
+    systems = ("xdp-null", "xdp-touch", "neurowall", "neurowall-classic", "nft-set", "ipset")
+    for values in ([1.0] * 6, [0.0, 0.0, 0.0, 0.0, 0.0, 9.0], [5.0, 5.1, 5.2, 5.1, 5.0, 9.0]):
+        made = {
+            system: {size: Metric(value=v, unit="s", ci_low=v, ci_high=v, n=3) for size in (10, 100)}
+            for system, v in zip(systems, values, strict=True)
+        }
+        svg = lines.draw(Curve("load_seconds", "t", "s", "", ("a", "b"), made))
+        heights = sorted(float(y) for y in re.findall(r'class="name [\w-]+" x="[\d.]+" y="([\d.]+)"', svg))
+        assert len(heights) == 6
+        assert all(below - above >= 14 for above, below in itertools.pairwise(heights))
+        assert heights[-1] <= lines.HEIGHT - 20
+
+
+def test_every_point_of_a_curve_has_its_interval(scaling: Result) -> None:
+    """From the lower to the upper end."""
+    svg = lines.draw(next(curve for curve in curves.of(scaling) if curve.metric == "drop_mpps"))
+    bars = re.findall(r'class="curve nft-set interval-of" d="M([\d.]+) ([\d.]+)V([\d.]+)"', svg)
+    assert len(bars) == 2
+    assert all(float(low) > float(high) for _, low, high in bars)
+
+
+def test_a_wide_range_of_values_is_drawn_on_a_logarithmic_axis() -> None:
+    """Or the smallest would all lie on the ground; an interval of any size stays inside."""
+
+    def metric(value: float) -> Metric:
+        return Metric(value=value, unit="ns", ci_low=value / 100, ci_high=value * 1000, n=3)
+
+    made = Curve("cost_ns", "t", "ns", "", ("a", "b"), {
+        "neurowall": {10: metric(10.0), 1000: metric(20.0)}, "nft-set": {10: metric(1000.0)}
+    })  # fmt: skip
+    svg = lines.draw(made)
+    low, high = (float(y) for y in re.findall(r'class="point neurowall" cx="[\d.]+" cy="([\d.]+)"', svg))
+    assert low - high > 20
+    marks = [float(y) for pair in re.findall(r'interval-of" d="M[\d.]+ ([\d.]+)V([\d.]+)', svg) for y in pair]
+    assert min(marks) >= 0
+    assert max(marks) <= lines.HEIGHT
+
+
+def test_reports_show_curves_as_plots_and_tables(scaling: Result) -> None:
+    """And say their numbers in words; points on a curve are not drawn again one by one."""
+    summary = results.summarise("r1", {"x": scaling})
+    page, markup = html.render(summary, [scaling]), markdown.render(summary, [scaling])
+    labels = [a["aria-label"] or "" for tag, a in Elements(page).found if tag == "svg"]
+    value = text.number(scaling.metrics["nft-set/drop_mpps@hosts-20000"].value)
+    assert any("nft-set" in label and f"{value} at 20k" in label for label in labels)
+    assert not any(label.startswith("drop_mpps at hosts-5000") for label in labels)
+    assert any(label.startswith("drop_mpps at prefixes-100") for label in labels)
+    assert "### Packets dropped, by number of IPv4 hosts (Mpps)" in markup
+    assert "| system | 100 | 5,000 | 20,000 |" in markup
+    screen = io.StringIO()
+    terminal.show(Console(file=screen, width=80), summary, [scaling], Path("some/dir"))
+    shown = screen.getvalue()
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert re.search(r"Mpps +100 +5k +20k", shown)
+    assert re.search(rf"nft-set +[\d.]+ +{value}\b", shown)
+
+
+def test_every_verdict_states_its_goal_and_noise_floor(scaling: Result) -> None:
+    """Ratios and metrics, from below and from above, in every report."""
+    summary = results.summarise("r1", {"x": scaling})
+    assert [figure.goal for figure in scaling.figures] == [">= 0.9", "<= 4"]
+    noise = scaling.figures[0].noise_floor
+    assert noise is not None
+    screen = io.StringIO()
+    terminal.show(Console(file=screen, width=80), summary, [scaling], Path("some/dir"))
+    for shown in (html.render(summary, [scaling]), markdown.render(summary, [scaling]), screen.getvalue()):
+        assert f"{noise:.1%}" in shown
+        assert "load_seconds" in shown
+        assert "<= 4" in shown.replace("&lt;", "<")
+    assert summary.scenarios[0].metrics.keys() == {"neurowall/load_seconds@hosts-20000"}
+    assert summary.scenarios[0].ratios.keys() == {"neurowall/neurowall@hosts-20000:hosts-100"}
 
 
 @pytest.mark.parametrize("draw", [plots.strips, plots.bars])

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 from collections import Counter
 from typing import Any
 
 import numpy as np
+import pytest
 
+from bench import space
+from bench.lists import Counts, generate
 from bench.records import Difference, Load, Trial
 from bench.scenario import Scenario
 
@@ -11,6 +15,12 @@ from bench.scenario import Scenario
 def trials(records: list[Any]) -> list[Trial]:
     """The trials that count."""
     return [record for record in records if isinstance(record, Trial) and record.role != "warmup"]
+
+
+def rate(trial: Trial) -> float:
+    """Mpps that were dropped."""
+    assert trial.measured is not None
+    return trial.measured.rate("drop_mpps")
 
 
 def test_every_round_measures_every_arm_once_in_an_order_of_its_own(measure: Any) -> None:
@@ -106,6 +116,106 @@ def test_points_with_equal_rules_share_their_gateways(
     assert len(lab.opened) == 20
     assert Counter(t.point for t in trials(records)) == {"mix": 96, "mix-v6": 96}
     assert {record.points for record in records if isinstance(record, Load)} == {("mix", "mix-v6")}
+
+
+@pytest.fixture
+def scaling(document: dict[str, Any]) -> dict[str, Any]:
+    """Two sizes of one shape, which a bar compares."""
+    document["points"] = {"small": {"hosts4": 100}, "large": {"hosts4": 900}}
+    document["traffic"] |= {"sources": "fixed-set", "set_size": 50}
+    document["bars"] = [{"figure": "N2", "ratio": "neurowall/neurowall@large:small", "bar": 0.9}]
+    return document
+
+
+def test_points_that_a_bar_compares_alternate_in_every_round(
+    measure: Any, scaling: dict[str, Any], lab: Any
+) -> None:
+    """Both gateways stand at the same time, and which of the two is first is chance."""
+    records = measure(Scenario.model_validate(scaling))
+    ours = [t for t in trials(records) if t.system == "neurowall"]
+    assert Counter((t.block, t.round, t.point) for t in ours) == {
+        (block, number, point): 1 for block in range(4) for number in range(4) for point in ("small", "large")
+    }
+    by_order = sorted(ours, key=lambda t: (t.block, t.round, t.order))
+    first = [by_order[2 * i].point for i in range(16)]
+    assert 3 <= first.count("small") <= 13
+    assert lab.opened[:7] == lab.closed[:7][::-1]
+
+
+def test_points_of_a_shape_are_sent_the_very_same_packets(
+    measure: Any, scaling: dict[str, Any], lab: Any
+) -> None:
+    """One fixed set, from entries that both lists have."""
+    scaling["points"]["uniform"] = {"hosts4": 900, "sources": "listed"}
+    measure(Scenario.model_validate(scaling))
+    sets: dict[str, set[tuple[int, ...]]] = {label.partition("-")[2]: set() for label, _ in lab.sent}
+    for label, stream in lab.sent:
+        if len(stream.sources) > 1:
+            sets[label.partition("-")[2]].add(tuple(sorted(stream.sources.tolist())))
+    (small,) = sets["neurowall-100h4"]
+    assert len(small) == 50
+    assert {len(sent) for sent in sets["neurowall-900h4"]} == {50, 900}
+    assert small in sets["neurowall-900h4"]
+    smallest = generate(Counts(hosts4=100), 1).v4
+    assert space.covered(smallest, np.array(small, np.uint32)).all()
+
+
+def test_one_measurement_serves_all_points_of_a_gateway_without_rules(
+    measure: Any, scaling: dict[str, Any], lab: Any
+) -> None:
+    """The record of every further point says so; firewalls are measured for each point."""
+    records = measure(Scenario.model_validate(scaling))
+    shared = [t for t in trials(records) if t.shared]
+    assert {(t.system, t.point) for t in shared} == {("xdp-null", "large"), ("xdp-touch", "large")}
+    for trial in shared:
+        twin = dataclasses.replace(trial, point="small", shared=False)
+        assert twin in records
+    assert len([t for t in trials(records) if not t.shared]) == 4 * 4 * 8
+    loads = {(r.system, r.points) for r in records if isinstance(r, Load)}
+    assert ("xdp-null", ("small", "large")) in loads
+    assert ("neurowall", ("large",)) in loads
+
+
+def test_a_tenth_of_the_packets_can_be_ipv6(measure: Any, document: dict[str, Any], lab: Any) -> None:
+    """Of the same kind of sources; the control with one source has one of each."""
+    document["points"] = {"mix": {"hosts4": 300, "hosts6": 200, "ipv6_share": 0.1}}
+    document["bars"] = []
+    measure(Scenario.model_validate(document))
+    seen = {(len(stream.sources), len(stream.sources6)) for _, stream in lab.sent}
+    assert seen == {(300, 200), (1, 1)}
+    assert {stream.traffic.ipv6_every for _, stream in lab.sent} == {10}
+
+
+def test_a_load_is_a_share_of_what_the_control_does_in_the_same_block(
+    measure: Any, document: dict[str, Any], lab: Any
+) -> None:
+    """Measured flat out once a block, written down; the control with one source stays flat out."""
+    lab.noise = 0.0
+    document["traffic"]["load"] = 0.5
+    records = measure(Scenario.model_validate(document))
+    flat = {t.block: rate(t) for t in trials(records) if t.role == "flat"}
+    assert len(flat) == 4
+    assert len(set(flat.values())) == 4  # blocks differ
+    for label, stream in lab.sent:
+        if stream.pps is not None:
+            block = int(label.partition("-")[0].removeprefix("b"))
+            assert stream.pps == pytest.approx(0.5e6 * flat[block])
+    paced = [t for t in trials(records) if t.role in ("measured", "same")]
+    kept = [rate(t) / flat[t.block] for t in paced if t.system == "xdp-touch"]
+    assert kept == pytest.approx([0.5] * 32, rel=1e-3)
+    fixed = [rate(t) / flat[t.block] for t in trials(records) if t.role == "fixed"]
+    assert fixed == pytest.approx([lab.fixed_gain] * 16, rel=1e-3)
+
+
+def test_without_the_control_nothing_is_sent_at_a_load(
+    measure: Any, document: dict[str, Any], lab: Any
+) -> None:
+    """Nobody knows how much that would be."""
+    document["traffic"]["load"] = 0.5
+    lab.refuse.add("xdp-null")
+    records = measure(Scenario.model_validate(document))
+    assert {t.measured for t in trials(records)} == {None}
+    assert all("could not be measured" in (t.problem or "") for t in trials(records))
 
 
 def test_progress_counts_every_trial(measure: Any) -> None:

@@ -6,7 +6,10 @@ import pytest
 import yaml
 
 from bench import scenario
-from bench.scenario import Scenario, ScenarioError, SystemName
+from bench.scenario import PROFILES, Scenario, ScenarioError, SystemName
+from bench.sut.xdp import TOUCH_LINES
+from neurowall.kernel.buckets import lines_for
+from neurowall.model.policy import Capacity
 
 
 @pytest.fixture
@@ -23,6 +26,13 @@ def problems(tmp_path: Path, document: dict[str, Any]) -> Any:
     return load
 
 
+def packets(name: str) -> Scenario:
+    """A shipped scenario of trials."""
+    found = scenario.load(scenario.locate(name))
+    assert isinstance(found, Scenario)
+    return found
+
+
 def line_of(document: dict[str, Any], text: str) -> int:
     """Where a text stands in the written document, from 1."""
     return next(
@@ -37,21 +47,136 @@ def test_every_shipped_scenario_loads(name: str) -> None:
 
 
 def test_shipped_scenarios_hold_the_bars_of_the_design() -> None:
-    """Section 13, N1 on hosts, N3 and N4: nobody lowers one by accident."""
+    """Section 13, N1 to N4: nobody lowers one by accident."""
     bars = {
         (bar.figure, bar.ratio): bar.bar
-        for name in ("drop-flood", "forward-clean")
+        for name in ("drop-flood", "forward-clean", "rule-scaling")
         for bar in scenario.load(scenario.locate(name)).bars
     }
     assert bars == {
-        ("N1", "neurowall/xdp-touch@hosts-250000"): 0.80,
-        ("N1", "neurowall/xdp-null@hosts-250000"): 0.45,
-        ("N1", "neurowall/neurowall-classic@hosts-250000"): 1.5,
+        ("N1", "neurowall/xdp-touch@mix-300000"): 0.80,
+        ("N1", "neurowall/xdp-null@mix-300000"): 0.45,
+        ("N1", "neurowall/neurowall-classic@mix-300000"): 1.5,
+        ("N1", "neurowall/xdp-touch@mix-300000-v6"): 0.70,
+        ("N2", "neurowall/neurowall@hosts-1000000:hosts-1000"): 0.92,
+        ("N2", "neurowall/neurowall@prefixes-250000:prefixes-1000"): 0.92,
+        ("N2", "neurowall/xdp-touch@hosts-1000000-uniform"): 0.75,
         ("N3", "neurowall/nft-set@hosts-250000"): 2.3,
         ("N3", "neurowall/ipset@hosts-250000"): 2.0,
         ("N4", "neurowall/xdp-null@mix-250000"): 0.85,
         ("N4", "neurowall/xdp-null@mix-250000-v6"): 0.80,
     }
+
+
+def test_the_points_of_the_figures_are_those_of_the_design() -> None:
+    """Counts, traffic and profiles of N1 and N2."""
+    flood = packets("drop-flood")
+    assert flood.points["mix-300000"].counts == (250_000, 50_000, 0, 0)
+    assert flood.points["mix-300000-v6"].counts == (250_000, 50_000, 50_000, 10_000)
+    assert flood.traffic_at("mix-300000-v6").ipv6_every == 10
+    assert flood.traffic_at("mix-300000").sources == "listed"
+    scaling = packets("rule-scaling")
+    for point in ("hosts-1000", "hosts-1000000", "prefixes-1000", "prefixes-250000"):
+        sent = scaling.traffic_at(point)
+        assert (sent.sources, sent.set_size, sent.position) == ("fixed-set", 1000, "uniform")
+        assert scaling.smallest(point).entries_of(4) == 1000
+        assert set(scaling.points[point].profiles) == set(PROFILES)
+    assert scaling.traffic_at("hosts-1000000-uniform").sources == "listed"
+    v6 = [point for point in scaling.points.values() if point.family == 6]
+    assert max(point.hosts6 for point in v6) == max(point.prefixes6 for point in v6) == 50_000
+
+
+def test_xdp_touch_has_a_table_as_large_as_that_of_neurowall() -> None:
+    """At its default capacity, which no point of the scaling exceeds."""
+    capacity = Capacity()
+    assert lines_for(capacity.hosts4) == TOUCH_LINES
+    for point in packets("rule-scaling").points.values():
+        for kind in ("hosts4", "prefixes4", "hosts6", "prefixes6"):
+            assert getattr(point, kind) <= getattr(capacity, kind)
+
+
+def test_a_point_can_differ_from_the_scenario_in_its_traffic(document: dict[str, Any]) -> None:
+    """Only in what it says; where packets must arrive, the judged rate is of those that do."""
+    document["points"] |= {
+        "fixed": {"hosts4": 700, "sources": "fixed-set"},
+        "miss": {"hosts4": 700, "position": "miss", "systems": ["xdp-null", "neurowall"]},
+        "half": {"hosts4": 700, "load": 0.5},
+    }
+    document["traffic"] |= {"set_size": 500}
+    asked = Scenario.model_validate(document)
+    assert asked.traffic_at("hosts-500") == asked.traffic
+    assert asked.traffic_at("fixed").sources == "fixed-set"
+    assert asked.traffic_at("half").load == 0.5
+    assert asked.metrics_at("fixed") == asked.metrics == ("drop_mpps", "cost_ns", "load_seconds")
+    assert asked.metrics_at("miss") == ("forward_mpps", "cost_ns", "load_seconds")
+    verdicts = {point: asked.traffic_at(point).null_verdict for point in asked.points}
+    assert verdicts == {"hosts-500": "drop", "fixed": "drop", "miss": "pass", "half": "drop"}
+    assert (asked.smallest("fixed").hosts4, asked.largest("hosts-500").hosts4) == (500, 700)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"sources": "near-listed", "position": "first"}, "position first is of a flood of listed sources"),
+        ({"sources": "fixed-set", "position": "last"}, "position last is of a flood of listed sources"),
+        ({"kind": "clean", "position": "miss"}, "position miss is of a flood"),
+        ({"sources": "fixed-set", "set_size": 501}, "has fewer than 501 entries in common with its like"),
+        ({"ipv6_share": 0.1}, "sends IPv6 traffic but has no IPv6 entries"),
+        ({"ipv6_share": 0.6}, "ipv6_share: input should be less than or equal to 0.5"),
+        ({"load": 1.5}, "load: input should be less than or equal to 1"),
+    ],
+)
+def test_traffic_that_cannot_be_sent_is_refused(
+    problems: Any, document: dict[str, Any], changes: dict[str, Any], why: str
+) -> None:
+    """Before anything is configured."""
+    document["traffic"] |= changes
+    (found,) = problems()
+    assert why in found
+
+
+@pytest.mark.parametrize(
+    ("bar", "why"),
+    [
+        ({"bar": 1}, "give a ratio or a metric, one of them"),
+        ({"ratio": "neurowall/nft-set@hosts-500"}, "give bar (at least) or at_most, one of them"),
+        (
+            {"ratio": "neurowall/nft-set@hosts-500", "metric": "neurowall/load_seconds@hosts-500", "bar": 1},
+            "give a ratio or a metric, one of them",
+        ),
+        ({"metric": "neurowall/effective_ms@hosts-500", "at_most": 1}, "'effective_ms' is not among"),
+        ({"metric": "ipset/load_seconds@hosts-500", "at_most": 1}, "'ipset' is not measured at hosts-500"),
+        ({"metric": "neurowall/load_seconds@hosts-50", "at_most": 1}, "there is no point 'hosts-50'"),
+    ],
+)
+def test_a_bar_is_one_goal_of_one_thing(
+    problems: Any, document: dict[str, Any], bar: dict[str, Any], why: str
+) -> None:
+    """A ratio or a metric, from below or from above."""
+    document["bars"] = [{"figure": "N6", **bar}]
+    (found,) = problems()
+    assert why in found
+
+
+def test_goals_read_as_people_say_them(document: dict[str, Any]) -> None:
+    """At least, at most; a limit of zero is one as well."""
+    document["bars"] = [
+        {"figure": "N3", "ratio": "neurowall/nft-set@hosts-500", "bar": 2.3},
+        {"figure": "N6", "metric": "neurowall/load_seconds@hosts-500", "at_most": 4},
+        {"figure": "N6", "metric": "neurowall/load_seconds@hosts-500", "at_most": 0},
+    ]
+    bars = Scenario.model_validate(document).bars
+    assert [(bar.text, bar.goal) for bar in bars] == [(">= 2.3", 2.3), ("<= 4", 4), ("<= 0", 0)]
+    assert bars[1].key == "neurowall/load_seconds@hosts-500"
+
+
+def test_the_kind_says_what_a_file_is_read_as(problems: Any, document: dict[str, Any]) -> None:
+    """Operations have fields of their own; there is no third kind."""
+    document["kind"] = "operations"
+    assert any("tasks: is missing" in line for line in problems())
+    document["kind"] = "poem"
+    (found,) = problems()
+    assert found.startswith(f"small.yaml:{line_of(document, 'kind: poem')}: kind: ")
 
 
 def test_an_unknown_key_is_named_with_its_line(problems: Any, document: dict[str, Any]) -> None:
@@ -170,7 +295,7 @@ def test_an_unknown_scenario_suggests_the_nearest() -> None:
     """Or all there are."""
     with pytest.raises(ScenarioError, match="did you mean 'drop-flood'"):
         scenario.locate("dropflood")
-    with pytest.raises(ScenarioError, match=r"known: drop-flood, forward-clean"):
+    with pytest.raises(ScenarioError, match=r"known: drop-flood, .*forward-clean, .*rule-scaling"):
         scenario.locate("xyz")
     with pytest.raises(ScenarioError, match="no such scenario file"):
         scenario.locate("missing/file.yaml")

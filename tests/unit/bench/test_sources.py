@@ -7,7 +7,9 @@ import pytest
 
 from bench import space
 from bench.lists import Counts, generate
-from bench.sources import listed, near_listed
+from bench.scenario import Traffic
+from bench.sources import draw, listed, near_listed
+from bench.sut.base import Rules
 from neurowall.model.entries import Entries, EntrySet
 
 LIST = generate(Counts(hosts4=3_000, prefixes4=600, hosts6=800, prefixes6=100), seed=3)
@@ -60,6 +62,44 @@ def test_clean_sources_are_not_listed_and_half_are_neighbours(family: int) -> No
         assert address.is_global
         near += ipaddress.ip_network((address, near_length), strict=False) in touched
     assert near == pytest.approx(100, abs=30)
+
+
+def traffic(**changes: Any) -> Traffic:
+    """A flood of listed sources, but for what changes."""
+    return Traffic.model_validate({"kind": "flood", "sources": "listed"} | changes)
+
+
+def test_a_fixed_set_has_its_size_and_is_listed() -> None:
+    """Distinct entries of the list, and the same ones for the same seed."""
+    wanted = traffic(sources="fixed-set", set_size=100)
+    found = draw(wanted, LIST.v4, np.random.default_rng(1))
+    assert len(found) == 100
+    assert len(np.unique(found)) > 95
+    assert space.covered(LIST.v4, found).all()
+    assert np.array_equal(found, draw(wanted, LIST.v4, np.random.default_rng(1)))
+
+
+@pytest.mark.parametrize(("position", "kind"), [("first", "hosts"), ("last", "prefixes")])
+def test_a_position_is_a_hundredth_of_the_list_in_the_order_of_its_file(position: Any, kind: str) -> None:
+    """A list file names hosts first, then prefixes."""
+    lines = Rules(EntrySet(LIST.v4, LIST.v6.take(slice(0)))).list_text.splitlines()
+    part = lines[:36] if position == "first" else lines[-36:]
+    wanted = [ipaddress.ip_network(line) for line in part]
+    found = addresses(4, draw(traffic(position=position), LIST.v4, np.random.default_rng(1)))
+    assert len(found) == 36
+    assert all(any(address in network for address in found) for network in wanted), kind
+
+
+def test_misses_are_listed_nowhere() -> None:
+    """Neither in the list that they are near to, nor in a larger one of the same shape."""
+    larger = generate(Counts(hosts4=200_000, prefixes4=40_000), seed=3).v4
+    wanted = traffic(sources="fixed-set", position="miss", set_size=2_000)
+    found = draw(wanted, LIST.v4, np.random.default_rng(1), larger)
+    assert len(found) == 2_000
+    assert not space.covered(LIST.v4, found).any()
+    assert not space.covered(larger, found).any()
+    careless = draw(wanted, LIST.v4, np.random.default_rng(1))
+    assert space.covered(larger, careless).any()  # the larger list does make a difference
 
 
 def test_sources_are_the_same_for_the_same_seed() -> None:

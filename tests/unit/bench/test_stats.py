@@ -127,3 +127,89 @@ def test_student_quantiles_are_those_of_the_tables() -> None:
         assert stats.t975(degrees) == pytest.approx(quantile, abs=0.001)
     with pytest.raises(ValueError, match="two blocks"):
         stats.t975(0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(1.0, 1.1, "pass"), (1.0, 1.1001, "too-noisy"), (1.1, 1.2, "too-noisy"), (1.1001, 1.2, "fail")],
+)
+def test_at_most_is_the_same_from_above(low: float, high: float, verdict: str) -> None:
+    """Pass if ci_high <= bar, fail if ci_low > bar, else too noisy to tell."""
+    estimate = Estimate((low + high) / 2, low, high, n=10, blocks=5)
+    assert stats.judge_at_most(estimate, 1.1) == verdict
+    assert stats.judge_at_most(Estimate(1.0, low, high, n=5, blocks=1), 1.1) == "too-noisy"
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.0, "pass"), (0.2, "fail")])
+def test_at_most_nothing_counts(value: float, verdict: str) -> None:
+    """One leaked packet in one block of five is one too many, whatever the interval."""
+    assert stats.judge_at_most(Estimate(value, 0.0, 2 * value, n=5, blocks=5), 0) == verdict
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.90, "pass"), (0.82, "too-noisy"), (0.70, "fail")])
+def test_a_bar_within_the_noise_floor_decides_nothing(value: float, verdict: str) -> None:
+    """However narrow the interval: the A/A pair strayed by 5 %, and so may this one have. Both ways alike."""
+    estimate = Estimate(value, value - 0.001, value + 0.001, n=10, blocks=5)
+    assert stats.judge(estimate, 0.80, 0.05) == verdict
+    opposite = {"pass": "fail", "fail": "pass"}.get(verdict, verdict)
+    assert stats.judge_at_most(estimate, 0.80, 0.05) == opposite
+    assert stats.judge(estimate, 0.80) == ("pass" if value > 0.80 else "fail")
+
+
+def decided(runs: int, bias: float, judged_with_floor: bool) -> dict[str, float]:
+    """Shares of verdicts where the truth is at the bar, and gateways differ by a bias that lasts a run."""
+    rng = np.random.default_rng(11)
+    verdicts = []
+    for run in range(runs):
+        own, same = (
+            stats.geometric_mean(
+                simulate(rng, 6, 4, 0.005, 0.01, ratio=float(np.exp(rng.normal(0, bias)))), seed=run
+            )
+            for _ in range(2)
+        )
+        floor = stats.noise_floor(same) if judged_with_floor else 0.0
+        verdicts.append(stats.judge_at_most(own, 1.0, floor))
+    return {verdict: verdicts.count(verdict) / runs for verdict in ("pass", "fail", "too-noisy")}
+
+
+def test_at_most_passes_falsely_in_one_of_forty_runs_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the truth at the bar; and the noise floor makes it rarer still."""
+    monkeypatch.setattr(stats, "RESAMPLES", 500)
+    plain, floored = decided(400, 0.0, judged_with_floor=False), decided(400, 0.0, judged_with_floor=True)
+    assert plain["pass"] <= 0.045
+    assert plain["fail"] <= 0.045
+    assert floored["pass"] <= 0.02
+    assert floored["fail"] <= 0.02
+
+
+def test_the_noise_floor_sees_what_the_interval_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two gateways of one system differ all run long, intervals alone decide mostly, and wrongly.
+
+    The A/A pair strays as far as the pair that is judged, so that it halves the false verdicts; more of them
+    would take a gateway's memory to be placed anew, which is what blocks are for.
+    """
+    monkeypatch.setattr(stats, "RESAMPLES", 500)
+    plain, floored = decided(300, 0.03, judged_with_floor=False), decided(300, 0.03, judged_with_floor=True)
+    assert plain["pass"] + plain["fail"] > 0.6
+    assert floored["pass"] + floored["fail"] < 0.6 * (plain["pass"] + plain["fail"])
+
+
+def test_blocks_needed_waits_for_the_noise_floor_too() -> None:
+    """It shrinks with the root of the blocks: from 10 % to 5 % takes four times as many."""
+    series = [[1.06], [1.0601], [1.0599], [1.06]]
+    assert stats.blocks_needed(series, 1.0) == 5
+    needed = stats.blocks_needed(series, 1.0, 0.1)
+    assert needed is not None
+    assert needed == pytest.approx(4 * (np.log(1.1) / np.log(1.06)) ** 2, abs=1)
+
+
+def test_blocks_to_tell_is_what_the_interval_reaches() -> None:
+    """So many blocks of that spread have an interval within the difference, one fewer has not."""
+    series = simulate(np.random.default_rng(5), 8, 4, 0.03, 0.02)
+    spread = float(np.std([np.log(block).mean() for block in series], ddof=1))
+    needed = stats.blocks_to_tell(series, 0.05)
+    assert needed is not None
+    for blocks, enough in ((needed, True), (needed - 1, False)):
+        assert (stats.t975(blocks - 1) * spread / np.sqrt(blocks) <= np.log(1.05)) is np.bool_(enough)
+    assert stats.blocks_to_tell(series, 0.0001) is None
+    assert stats.blocks_to_tell([[1.0]], 0.05) is None

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Neurowall operated by its own means: the CLI for lists, HTTP over its unix socket for single addresses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import httpx
+
+from bench.measure import memory
+from bench.operations.base import COMMAND_SECONDS, Room, Verb
+from bench.sut.base import Rules, RulesetRejected, SutError, excerpt
+from bench.sut.neurowall import INSTANCE, Neurowall
+from neurowall.model.entries import EntrySet
+
+if TYPE_CHECKING:
+    from bench.testbed.base import Chain, Process, Run
+
+LIST = "feed"
+_MIB = 1 << 20
+
+
+class OperatedNeurowall:
+    """A daemon that starts with one entry of the list, so that loading the rest is what is timed."""
+
+    def __init__(self, engine: Literal["buckets", "classic"] = "buckets") -> None:
+        self.system = Neurowall(engine)
+        self.name = self.system.name
+        self.notes: tuple[str, ...] = ()
+        self._run: Run | None = None
+        self._daemon: Process | None = None
+        self._client: httpx.Client | None = None
+        self._files = 0
+
+    def load(self, chain: Chain, rules: Rules, room: int) -> float:
+        """Start the daemon, then `neurowall lists load`."""
+        run = self._run = chain.run
+        before = list(run.processes)
+        first = EntrySet(*(rules.entries.family(f).take(slice(0, 1)) for f in (4, 6)))
+        more = {"hosts4": rules.counts["hosts4"] + room if room else 0}
+        report = self.system.configure(chain, Room(first, more | _but_hosts4(rules)))
+        self.notes = report.notes
+        self._daemon = next(process for process in run.processes if process not in before)
+        if not len(rules.entries):
+            return time.monotonic()
+        file = self.stage(rules)
+        started = time.monotonic()
+        self._command("lists", "load", str(file), "--name", LIST)
+        return started
+
+    def stage(self, rules: Rules) -> Path:
+        """A text file, one entry a line."""
+        self._files += 1
+        file = self.directory / f"list-{self._files}.txt"
+        file.write_text(rules.list_text, encoding="ascii")
+        return file
+
+    def replace(self, staged: Path) -> None:
+        """`neurowall lists replace`."""
+        self._command("lists", "replace", LIST, str(staged))
+
+    def change(self, verb: Verb, addresses: Sequence[str]) -> None:
+        """POST over the kept-alive connection."""
+        if self._client is None:
+            self._client = connect(self.socket)
+        answer = self._client.post(f"/{verb}", json={"addresses": list(addresses)})
+        if not answer.is_success:
+            raise SutError(f"{self.name}: POST /{verb} said {answer.status_code}: {excerpt(answer.text)}")
+
+    @property
+    def socket(self) -> Path:
+        """Of the API."""
+        return self.directory / INSTANCE / "api.sock"
+
+    @property
+    def directory(self) -> Path:
+        """The daemon's run directory."""
+        argv = self.daemon.argv
+        return Path(argv[argv.index("--run-dir") + 1])
+
+    @property
+    def daemon(self) -> Process:
+        """The daemon's process; SutError before load."""
+        if self._daemon is None:
+            raise SutError(f"{self.name} is not started: call load() first")
+        return self._daemon
+
+    def kernel_mib(self) -> float:
+        """All maps of the instance."""
+        return sum(memory.kernel_maps(self.daemon.pid, self.directory).values()) / _MIB
+
+    def process_mib(self) -> float:
+        """The daemon and its helpers, without the maps that they have mapped."""
+        return memory.of_tree(self.daemon.pid).own_kib / 1024
+
+    def close(self) -> None:
+        """End the daemon and its enforcement."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        self.system.close()
+
+    def _command(self, *words: str) -> None:
+        """Run `neurowall WORDS`, as an operator would, to its end."""
+        if self._run is None:
+            raise SutError(f"{self.name} is not started: call load() first")
+        argv = self.daemon.argv
+        done = self._run.exec([*argv[: argv.index("run")], *words], timeout=COMMAND_SECONDS)
+        if done.returncode != 0:
+            said = excerpt(done.stderr.strip() or done.stdout.strip())
+            raise RulesetRejected(f"{self.name}: `neurowall {' '.join(words[:2])}` failed: {said}")
+
+
+def connect(socket: Path) -> httpx.Client:
+    """One connection that is kept alive."""
+    transport = httpx.HTTPTransport(uds=str(socket), limits=httpx.Limits(max_connections=1))
+    return httpx.Client(transport=transport, base_url="http://neurowall", timeout=COMMAND_SECONDS)
+
+
+def _but_hosts4(rules: Rules) -> dict[str, int]:
+    return {kind: count for kind, count in rules.counts.items() if kind != "hosts4"}

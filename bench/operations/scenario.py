@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenario files of `kind: operations`: which operations, on how large lists, and which figures to reach.
+
+Points, systems and profiles are those of every scenario; instead of traffic there are tasks. Tasks at the
+same system and point share one gateway, loaded once, and are done in the order of the file.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bench.bars import NAME, Bar, Model, parts, wrong
+from bench.scenario import PROFILES, Point, ProfileName, Question, SystemName
+
+OPERATED: tuple[str, ...] = ("neurowall", "neurowall-classic", "nft-set", "ipset")
+"""Systems that a list can be loaded into, replaced in and taken off."""
+BANNING: tuple[str, ...] = ("neurowall", "neurowall-classic")
+CHANGING: tuple[str, ...] = ("neurowall", "neurowall-classic", "nft-set")
+
+Operation = Literal["load", "ban", "replace", "footprint", "churn"]
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class _Task(Model):
+    points: Names
+    systems: tuple[SystemName, ...] | None = Field(None, description="only these (default: all)")
+    profiles: tuple[ProfileName, ...] = Field(PROFILES, description="only in these profiles (default: all)")
+    blocks: int | None = Field(None, ge=2, description="only in the first so many blocks (default: all)")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What it measures."""
+        raise NotImplementedError
+
+    @property
+    def able(self) -> tuple[str, ...]:
+        """Systems that have this operation."""
+        return OPERATED
+
+    def metrics_at(self, point: str) -> tuple[str, ...]:
+        """What it measures at that point."""
+        return self.metrics if point in self.points else ()
+
+
+class Load(_Task):
+    """From the start of the operator's command until its last entry is seen to be blocked."""
+
+    operation: Literal["load"]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Its own time, and how long the API took to answer meanwhile."""
+        return ("load_seconds", "api_ms")
+
+
+class Ban(_Task):
+    """One address over a kept-alive connection: from the request sent to the first blocked probe."""
+
+    operation: Literal["ban"]
+    pps: int = Field(1000, ge=100, le=5000, description="probes a second of the source that is to be banned")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Until it took effect, and until the answer came."""
+        return ("effective_ms", "effective_p50_ms", "answer_ms")
+
+    @property
+    def able(self) -> tuple[str, ...]:
+        """Those with a connection to keep alive."""
+        return BANNING
+
+
+class Replace(_Task):
+    """The whole list replaced again and again, probed from all hosts that the old and new one share."""
+
+    operation: Literal["replace"]
+    common: float = Field(0.5, gt=0, lt=1, description="share of a list that its successor keeps")
+    pps: int = Field(500_000, ge=1000, description="probes a second to send")
+    at_least_pps: int = Field(100_000, ge=1000, description="fewer, while a list is replaced: void")
+    packets_share: float = Field(1.0, gt=0, le=1, description="of the profile's probes")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Leaks first; the number of probes says what that is worth."""
+        return ("leaked_packets", "probed_packets", "replace_seconds", "probe_kpps")
+
+
+class Footprint(_Task):
+    """Memory with the point's list loaded, and so many replacements later."""
+
+    operation: Literal["footprint"]
+    replacements: int = Field(0, ge=0, le=20)
+    common: float = Field(0.5, gt=0, lt=1)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Of processes and of the kernel."""
+        return ("daemon_pss_mib", "daemon_peak_mib", "kernel_maps_mib")
+
+
+class Churn(_Task):
+    """A flood of listed sources with and without changes to other addresses, in interleaved pairs."""
+
+    operation: Literal["churn"]
+    base: str = Field(description="the point without changes; its rules are the same")
+    rate: int = Field(10_000, ge=1, description="changes a second to make")
+    batch: int = Field(500, ge=1, le=10_000, description="changes in one request")
+    pool: int = Field(20_000, ge=2, le=200_000, description="addresses that come and go")
+
+    @model_validator(mode="after")
+    def _drawable(self) -> Self:
+        if 2 * self.batch > self.pool:
+            raise wrong(f"must hold at least two batches of {self.batch}", "pool")
+        if len(self.points) != 1:
+            raise wrong("a churn has one point, and its base", "points")
+        return self
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The rate, and whether every change was made and no other verdict touched."""
+        return ("drop_mpps", "changes_per_second", "leaked_packets", "wrong_verdicts")
+
+    @property
+    def able(self) -> tuple[str, ...]:
+        """Those that one process can change in batches."""
+        return CHANGING
+
+    def metrics_at(self, point: str) -> tuple[str, ...]:
+        """At its base only the rate, and that nothing leaks."""
+        return ("drop_mpps", "leaked_packets") if point == self.base else super().metrics_at(point)
+
+
+Task = Annotated[Load | Ban | Replace | Footprint | Churn, Field(discriminator="operation")]
+
+
+class Profile(Model):
+    """How long a run takes: so many fresh gateways of each system and point, and what is done on each."""
+
+    blocks: int = Field(ge=2, le=200)
+    rounds: int = Field(1, ge=1, le=200, description="pairs of trials of a churn")
+    trial_seconds: float = Field(1.0, gt=0.01, le=3600, description="of each trial of a churn")
+    bans: int = Field(1, ge=1, le=100_000, description="in all blocks together")
+    packets: int = Field(1, ge=1, description="probes during replacements, in all blocks together")
+
+
+class Profiles(Model):
+    """All profiles of design section 11."""
+
+    ci: Profile
+    quick: Profile
+    standard: Profile
+    rfc: Profile
+
+
+class Operations(Question):
+    """A whole scenario file of `kind: operations`."""
+
+    kind: Literal["operations"]
+    systems: tuple[SystemName, ...] = Field(min_length=1)
+    points: dict[Annotated[str, Field(pattern=f"^{NAME}$")], Point] = Field(min_length=1)
+    tasks: tuple[Task, ...] = Field(min_length=1)
+    profiles: Profiles
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for number, task in enumerate(self.tasks):
+            self._check_task(number, task)
+        for number, bar in enumerate(self.bars):
+            self._check_bar(number, bar)
+        return self
+
+    def _check_task(self, number: int, task: Task) -> None:
+        named = (*task.points, task.base) if isinstance(task, Churn) else task.points
+        for point in named:
+            if point not in self.points:
+                raise wrong(f"there is no point '{point}'", "tasks", number, "points")
+            if isinstance(task, Churn) and self.points[point].counts != self.points[task.base].counts:
+                raise wrong("must have the same rules as the churn's point", "tasks", number, "base")
+            if not isinstance(task, Footprint) and not self.points[point].hosts4:
+                raise wrong(f"'{point}' needs IPv4 hosts to probe from", "tasks", number, "points")
+        for system in task.systems or ():
+            if system not in self.systems:
+                raise wrong(f"'{system}' is not among the scenario's systems", "tasks", number, "systems")
+            if system not in task.able:
+                raise wrong(f"'{system}' has no operation {task.operation}", "tasks", number, "systems")
+
+    def _check_bar(self, number: int, bar: Bar) -> None:
+        if bar.metric:
+            system, _, rest = bar.metric.partition("/")
+            metric, _, point = rest.partition("@")
+            if metric not in self.metrics_of(system, point):
+                raise wrong(f"no task measures {metric} of {system} at {point}", "bars", number, "metric")
+            return
+        over, point, under, base = parts(bar.key)
+        for system, at in ((over, point), (under, base)):
+            if "drop_mpps" not in self.metrics_of(system, at):
+                raise wrong(f"no task measures drop_mpps of {system} at {at}", "bars", number, "ratio")
+
+    def tasks_at(self, system: str, point: str, profile: ProfileName | None = None) -> tuple[Task, ...]:
+        """What is done with a system at a point, in order; in one profile, or in any."""
+        spec = self.points[point] if point in self.points else Point(profiles=())
+        if system not in self.systems or system not in (spec.systems or self.systems):
+            return ()
+        return tuple(
+            task
+            for task in self.tasks
+            if point in task.points
+            and system in task.able
+            and system in (task.systems or self.systems)
+            and (profile is None or (profile in task.profiles and profile in spec.profiles))
+        )
+
+    def metrics_of(self, system: str, point: str, profile: ProfileName | None = None) -> tuple[str, ...]:
+        """What is measured of a system at a point; that of a churn's base comes from the churn."""
+        bases = [t.points[0] for t in self.tasks if isinstance(t, Churn) and t.base == point]
+        tasks = [task for at in (point, *bases) for task in self.tasks_at(system, at, profile)]
+        return tuple(dict.fromkeys(metric for task in tasks for metric in task.metrics_at(point)))
+
+    def systems_at(self, point: str) -> tuple[str, ...]:
+        """Systems measured at that point, in the scenario's order."""
+        return tuple(system for system in self.systems if self.metrics_of(system, point))
+
+    def profile(self, name: ProfileName) -> Profile:
+        """The named profile."""
+        chosen: Profile = getattr(self.profiles, name)
+        return chosen
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Everything that is measured."""
+        return tuple(dict.fromkeys(metric for task in self.tasks for metric in task.metrics))

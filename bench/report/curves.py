@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics against the number of rules: which points of a result make a curve, and its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench import scenario as scenarios
+from bench.plan import RULELESS
+from bench.report import text
+from bench.result import Metric, Result
+from bench.scenario import Point, Scenario
+
+_KINDS = ("IPv4 hosts", "IPv4 prefixes", "IPv6 hosts", "IPv6 prefixes")
+_OF_RULES = ("load_seconds", "memory_mib", "daemon_pss_mib", "kernel_maps_mib")
+"""Metrics that depend on the rules alone, whatever is sent."""
+_TITLES = {
+    "drop_mpps": "Packets dropped",
+    "forward_mpps": "Packets forwarded",
+    "cost_ns": "Cost of a packet above the empty system",
+    "load_seconds": "Time to load",
+    "memory_mib": "Memory",
+    "daemon_pss_mib": "Memory of processes",
+    "kernel_maps_mib": "Memory of kernel maps",
+    "cpu_ns_per_packet": "CPU time of a packet",
+    "latency_p99_us": "Latency, 99th percentile",
+}
+_SOURCES = {
+    "fixed-set": "All points were sent the same sources.",
+    "listed": "Sources were uniform over all entries, other ones at each point.",
+    "near-listed": "Sources were near listed ones, other ones at each point.",
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric against the number of rules: by system, by size.
+
+    `points` are those of the scenario whose figures it holds.
+    """
+
+    metric: str
+    title: str
+    unit: str
+    note: str
+    points: tuple[str, ...]
+    lines: Mapping[str, Mapping[int, Metric]]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Every number of rules that was measured."""
+        return sorted({size for line in self.lines.values() for size in line})
+
+
+def of(result: Result) -> list[Curve]:
+    """Every curve of at least two sizes, in the order of points and metrics."""
+    asked = scenarios.restore(result.run.scenario)
+    measured = {text.split(key)[2] for key in result.metrics}
+    drawn = []
+    for metric in dict.fromkeys(text.split(key)[1] for key in result.metrics):
+        series: dict[Hashable, list[str]] = {}
+        for point, spec in asked.points.items():
+            if point in measured:
+                sent = asked.traffic_at(point) if isinstance(asked, Scenario) else None
+                series.setdefault((spec.shape, None if metric in _OF_RULES else sent), []).append(point)
+        for points in series.values():
+            curve = _curve(result, metric, points, asked.points, _note(asked, metric, points[0]))
+            if len(curve.sizes) >= 2:
+                drawn.append(curve)
+    order = list(asked.points)
+    return sorted(drawn, key=lambda curve: min(map(order.index, curve.points)))
+
+
+def short(size: int) -> str:
+    """A number of rules in three characters or so: 1k, 250k, 1M."""
+    for factor, unit in ((1_000_000, "M"), (1_000, "k")):
+        if size >= factor:
+            return f"{size / factor:g}{unit}"
+    return str(size)
+
+
+def _curve(
+    result: Result, metric: str, points: Sequence[str], specs: Mapping[str, Point], note: str
+) -> Curve:
+    lines: dict[str, dict[int, Metric]] = {}
+    for key, found in result.metrics.items():
+        system, name, point = text.split(key)
+        idle = metric in _OF_RULES and system in RULELESS
+        if name == metric and point in points and not idle and not _is_the_reference(result, key, metric):
+            lines.setdefault(system, {}).setdefault(sum(specs[point].counts), found)
+    kinds = [kind for kind, present in zip(_KINDS, specs[points[0]].shape, strict=True) if present]
+    title = f"{_TITLES.get(metric, metric)}, by number of {' and '.join(kinds)}"
+    unit = next((m.unit for line in lines.values() for m in line.values()), "")
+    return Curve(metric, title, unit, note, tuple(points), lines)
+
+
+def _is_the_reference(result: Result, key: str, metric: str) -> bool:
+    """The cost of the system that cost is measured from is zero, and nothing to draw."""
+    return metric == "cost_ns" and not any(any(block) for block in result.samples[key])
+
+
+def _note(asked: object, metric: str, point: str) -> str:
+    if metric in _OF_RULES or not isinstance(asked, Scenario):
+        return "Means over blocks."
+    return _SOURCES[asked.traffic_at(point).sources]
