@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 PROFILE ?= quick
 LIST ?=
-SCENARIOS ?= drop-flood forward-clean
+SCENARIOS ?= drop-flood forward-clean rule-scaling
 PYTEST ?=
 
 BIN := .venv/bin

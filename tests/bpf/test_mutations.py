@@ -113,10 +113,29 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "return !(address->s6_addr32[0] | address->s6_addr32[0] | address->s6_addr32[0] | 0 *",
     ),
     "prefixes of IPv6 are not looked up": (
-        "lists.h",
-        "!found && ask_prefixes",
-        "!found && ask_prefixes > 1000",
+        "lists6.h",
+        "return class_id ? class_id : prefix6_in_table(high, low);",
+        "return class_id;",
     ),
+    "hosts of IPv6 are not looked up": ("lists6.h", "if (is_marked6(NW_FILTER6_HOSTS, hash))", "if (0)"),
+    "short prefixes of IPv6 are not looked up": ("lists6.h", "lower = lengths->lower;", "lower = 0;"),
+    "the second line of IPv6 entries is skipped": (
+        "lists6.h",
+        "class_id = search_line6(line6_of(hash), high, low, length, &unused);",
+        "class_id = unused;",
+    ),
+    "the spill map of IPv6 entries is skipped": (
+        "lists6.h",
+        "	return spilled_entry6(high, low, length);",
+        "	return 0;",
+    ),
+    "the last slot of an IPv6 line is skipped": (
+        "lists6.h",
+        "i < NW_LINE6_SLOTS; i++",
+        "i < NW_LINE6_SLOTS - 1; i++",
+    ),
+    "the length of an IPv6 entry is not compared": ("lists6.h", "(tag >> 16 ^ length);", "0 * length;"),
+    "only the upper half of an IPv6 address counts": ("lists6.h", " | (line->address[i][1] ^ low) |", " |"),
     "a list is looked up by the destination": (
         "lists.h",
         "lookup4_buckets(packet->ip4->saddr)",
@@ -135,13 +154,13 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def compiled(folder: Path, mutation: tuple[str, str, str]) -> Path:
-    """An object built from a copy of the sources with one piece replaced."""
-    file, old, new = mutation
+def compiled(folder: Path, *mutations: tuple[str, str, str]) -> Path:
+    """An object built from a copy of the sources with some pieces replaced: file, old, new."""
     shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
-    text = (folder / file).read_text()
-    assert text.count(old) == 1, f"the mutation of {file} no longer fits the source: {old!r}"
-    (folder / file).write_text(text.replace(old, new))
+    for file, old, new in mutations:
+        text = (folder / file).read_text()
+        assert text.count(old) == 1, f"the mutation of {file} no longer fits the source: {old!r}"
+        (folder / file).write_text(text.replace(old, new))
     target = folder / "neurowall.bpf.o"
     argv = ["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v2", "-idirafter"]
     argv += [f"/usr/include/{platform.machine()}-linux-gnu", "-c", str(folder / "neurowall.bpf.c")]

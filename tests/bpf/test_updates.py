@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
 
 from neurowall import kernel
 from neurowall.data.state import StateStore
-from neurowall.kernel import libbpf, mapset
+from neurowall.kernel import buckets6, libbpf, mapset
 from neurowall.kernel.buckets import BucketTable, Seeds
+from neurowall.kernel.buckets6 import Table6
 from neurowall.kernel.dataplane import DataPlane
 from neurowall.kernel.prefixes import PrefixTable
 from neurowall.logic.engine import Engine
@@ -44,10 +45,11 @@ State = dict[str, tuple[str, ...]]
 
 # Where most stores are: half of the deaths are in here.
 WRITERS = {
-    "classic": ("ListMaps._update", "ListMaps._delete", "ListMaps._count", "ListMaps._read"),
+    "classic": ("ClassicLists.put", "ClassicLists._update", "ClassicLists.delete", "ClassicLists._count"),
     "buckets": (
-        "BucketTable.put", "BucketTable.delete", "PrefixTable._put_length", "PrefixTable._store",
-        "PrefixTable._paint", "PrefixTable.delete", "PrefixTable._uncover", "ListMaps._update",
+        "BucketTable.put", "BucketTable._write", "BucketTable.delete", "PrefixTable._put_length",
+        "PrefixTable._store", "PrefixTable._paint", "PrefixTable.delete", "PrefixTable._uncover",
+        "Table6.put", "Table6.delete", "BucketLists.put", "BucketLists._put6",
     ),
 }  # fmt: skip
 
@@ -80,6 +82,7 @@ class Daemon:
 def policy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Policy:
     """Small maps, so that lines and spill maps fill."""
     monkeypatch.setattr(mapset, "lines_for", lambda _entries: LINES)
+    monkeypatch.setattr(buckets6, "lines_for", lambda _entries: LINES // 4)
     seeds = Seeds((0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F), (1, 2))  # and the same in every run
     monkeypatch.setattr(Seeds, "random", lambda: seeds)
     return Policy(interfaces=(EXTERNAL,), engine=request.param, capacity=CAPACITY)
@@ -244,23 +247,36 @@ def test_many_changes_killed_at_any_line(start: Callable[[], Daemon]) -> None:
     run_killed(start, Random(seed), 300)
 
 
-def mutate(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, old: str, new: str) -> None:
-    """Replace a piece of a method's source."""
-    source = textwrap.dedent(inspect.getsource(getattr(owner, name)))
+def mutate(monkeypatch: pytest.MonkeyPatch, owner: type | ModuleType, name: str, old: str, new: str) -> None:
+    """Replace a piece of the source of a method, or of a function wherever it was imported to."""
+    original = getattr(owner, name)
+    source = textwrap.dedent(inspect.getsource(original))
     assert source.count(old) == 1, f"the mutation of {owner.__name__}.{name} no longer fits: {old!r}"
-    module = sys.modules[owner.__module__]
+    module = owner if isinstance(owner, ModuleType) else sys.modules[owner.__module__]
     made: dict[str, Any] = {}
     exec(compile(source.replace(old, new), str(module.__file__), "exec"), vars(module), made)  # noqa: S102
     monkeypatch.setattr(owner, name, made[name])
+    for other in [each for key, each in sys.modules.items() if key.startswith("neurowall.")]:
+        if getattr(other, name, None) is original:
+            monkeypatch.setattr(other, name, made[name])
 
 
 # Owner, method, what is replaced and by what; all in what only the buckets engine does.
 MUTATIONS: dict[str, tuple[type, str, str, str]] = {
     "a host's slot is rewritten in two stores": (
         BucketTable,
+        "_write",
+        "        self._words[slots[inside]] = values[inside]",
+        "        self._words[slots[inside]] = 0\n        self._words[slots[inside]] = values[inside]",
+    ),
+    "an IPv6 entry's tag is rewritten in two stores": (
+        Table6,
         "put",
-        "    self._words[found[inside]] = values[inside]",
-        "    self._words[found[inside]] = 0\n    self._words[found[inside]] = values[inside]",
+        '        self._lines["tag"][line[rows], slot[rows]] = tags[rows]',
+        (
+            '        self._lines["tag"][line[rows], slot[rows]] = 0\n'
+            '        self._lines["tag"][line[rows], slot[rows]] = tags[rows]'
+        ),
     ),
     "a host is in its second line before the first says so": (
         BucketTable,
@@ -277,14 +293,14 @@ MUTATIONS: dict[str, tuple[type, str, str, str]] = {
     "a shorter prefix paints over a longer one": (
         PrefixTable,
         "_store",
-        "self._owner[nets] <= length",
-        "self._owner[nets] <= 24",
+        "~self._covered(nets, length)",
+        "np.ones(len(nets), np.bool_)",
     ),
     "nets are not painted again": (
         PrefixTable,
         "_uncover",
-        "    self._nets[nets] = ",
-        "    unused = ",
+        "    self._paint(removed, length, cover_class)",
+        "    pass",
     ),
     "the flag of longer prefixes is cleared too early": (
         PrefixTable,

@@ -63,7 +63,7 @@ def policy(
         {
             "interfaces": [{"name": interface, "zone": "external", "xdp": xdp}],
             "engine": engine,
-            "capacity": {**capacity, "hosts6": 5000, "prefixes6": 2000, "classes": 256},
+            "capacity": {"hosts6": 5000, "prefixes6": 2000, "classes": 256, **capacity},
         }
     )
 
@@ -223,21 +223,21 @@ class BlockCount:
 
 
 class Flood:
-    """Listed sources of both families, flat out, each family from a generator of its own on the same CPU."""
+    """Listed sources, flat out, each family from a generator of its own on the same CPU."""
 
-    def __init__(self, chain: Chain, sources: Mapping[int, Array]) -> None:
+    def __init__(self, chain: Chain, sources: Mapping[int, Array], seconds: float) -> None:
         server = {4: chain.server_if.v4, 6: chain.server_if.v6}
-        self._generators = {family: XdpGen() for family in FAMILIES}
-        self._threads = ThreadPoolExecutor(len(FAMILIES), "flood")
+        self._generators = {family: XdpGen() for family in sources}
+        self._threads = ThreadPoolExecutor(len(sources), "flood")
         self._runs: list[Future[Offered]] = []
         for family, each in self._generators.items():
             flow = Flow(family, sources[family], server[family])
-            self._runs.append(self._threads.submit(each.run, chain, flow, seconds=FLOOD_SECONDS))
+            self._runs.append(self._threads.submit(each.run, chain, flow, seconds=seconds))
         self._wait_until_running()
 
     def _wait_until_running(self) -> None:
         deadline = time.monotonic() + 5
-        while not all(self._offered(family) for family in FAMILIES):
+        while not all(self._offered(family) for family in self._generators):
             self.check()
             assert time.monotonic() < deadline, "the flood does not begin"
             time.sleep(0.001)
@@ -248,7 +248,7 @@ class Flood:
 
     def offered(self) -> int:
         """Packets sent so far."""
-        return sum(self._offered(family) for family in FAMILIES)
+        return sum(self._offered(family) for family in self._generators)
 
     def check(self) -> None:
         """Fail if it ended by itself."""
@@ -288,24 +288,25 @@ class _Reading:
 class Scene:
     """A chain with a daemon and a sink; a flood once `flood` is called."""
 
-    def __init__(self, chain: Chain, daemon: Daemon, sink: XdpSink) -> None:
+    def __init__(self, chain: Chain, daemon: Daemon, sink: XdpSink, lists: Lists) -> None:
         self.chain = chain
         self.daemon = daemon
-        self.lists: Lists = make()
+        self.lists = lists
         self._sink = sink
         self._blocked = BlockCount(daemon.pins)
         self._flood: Flood | None = None
         self._leaked_before = self._blocked_before = 0
         self._blur = 0
 
-    def flood(self, sources: Mapping[int, Array]) -> None:
-        """Begin to flood; what was counted so far does not count."""
+    def flood(self, sources: Mapping[int, Array], seconds: float = FLOOD_SECONDS) -> None:
+        """Begin to flood, for *seconds* at most; what was counted so far does not count."""
         self._leaked_before, self._blocked_before = self._arrived(), self._blocked.read()
-        self._flood = Flood(self.chain, sources)
+        self._flood = Flood(self.chain, sources, seconds)
 
     def end_flood(self) -> Seen:
         """End the flood and answer the exact counts since its beginning."""
         assert self._flood is not None
+        self._flood.check()
         flood, self._flood = self._flood, None
         offered = flood.stop()
         self._sink.settle()
@@ -341,6 +342,10 @@ class Scene:
         self._blur = before.blur + after.blur
         assert seen.offered > BUSY, f"the flood was not running: {seen}"
         self.must_pass(self.lists.unlisted)
+
+    def some(self, sources: Mapping[int, Array]) -> dict[int, Array]:
+        """The first of each family, as many as the sink can tell apart; they are in no order."""
+        return {family: column[: self._sink.probes] for family, column in sources.items()}
 
     def must_pass(self, sources: Mapping[int, Array]) -> None:
         """Fail unless a packet from each source arrives."""
@@ -387,7 +392,7 @@ class Scene:
 
     def _read_once(self, flood: Flood) -> _Reading:
         when, offered = time.monotonic(), flood.offered()
-        blocked, leaked = self._blocked.read(), self._arrived()
+        blocked, leaked = self._blocked.read() - self._blocked_before, self._arrived()
         return _Reading(offered, blocked, leaked, flood.offered() - offered, when)
 
     def _arrived(self) -> int:
@@ -408,10 +413,10 @@ def account(seen: Seen, blur: int = 0) -> None:
 
 
 @contextmanager
-def scene(policy_text: str, tree: Path | None = None) -> Iterator[Scene]:
+def scene(policy_text: str, tree: Path | None = None, lists: Lists | None = None) -> Iterator[Scene]:
     """A fresh chain, a daemon that enforces the first list on it, and a receiver behind. No flood yet.
 
-    Everything is removed at the end. Skips where the generator cannot run.
+    lists: by default those of make(). Everything is removed at the end. Skips where the generator cannot run.
     """
     if why := generator().available():
         pytest.skip(why)
@@ -425,8 +430,8 @@ def scene(policy_text: str, tree: Path | None = None) -> Iterator[Scene]:
         daemon = Daemon(chain)
         stack.callback(daemon.http.close)
         daemon.start(policy_text, tree)
-        here = Scene(chain, daemon, sink)
+        here = Scene(chain, daemon, sink, lists or make())
         stack.callback(here.close)
-        here.must_pass(here.lists.listed)  # the path delivers what is not listed yet
+        here.must_pass(here.some(here.lists.listed))  # the path delivers what is not listed yet
         daemon.put(here.lists.first, create=True)
         yield here

@@ -9,28 +9,24 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.testbed.chain import Chain
 from bench.testbed.run import Run
-from tests.net.conftest import daemons
-from tests.net.daemon import POLICY, Daemon
+from tests.net.daemon import Daemon
+from tests.net.engines import ENGINES, started
 from tests.net.probes import Probes
 
 pytestmark = pytest.mark.root
 
 DECLARED = "lists:\n  - {name: declared, verdict: block, entries: [192.0.2.0/28]}\n"
-CAPACITY = "capacity: {hosts4: 1000}\n"
+CAPACITY = "capacity: {hosts4: 1000, grow: false}\n"
 
 HOSTS = ("203.0.113.7", "2001:db8::7")
 NEIGHBOURS = ("203.0.113.6", "203.0.113.8", "2001:db8::6", "2001:db8::8")
 
 
-@pytest.fixture(scope="module", params=["buckets", "classic"])
+@pytest.fixture(scope="module", params=ENGINES)
 def running(request: pytest.FixtureRequest, run: Run, chain: Chain) -> Iterator[Daemon]:
     """A daemon of each engine."""
-    with daemons(run, chain) as make:
-        daemon = make(f"{POLICY}engine: {request.param}\n{DECLARED}{CAPACITY}")
-        daemon.start()
+    with started(run, chain, request.param, DECLARED + CAPACITY) as daemon:
         yield daemon
-        daemon.stop()
-        daemon.ok("down")
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_a_replaced_list_leaks_nothing_that_both_hold(engine: str, capacity: dic
 @pytest.mark.root
 def test_a_replacement_that_is_refused_leaks_nothing() -> None:
     """Old and new prefixes together do not fit and none can go first: the old list stays, whole."""
-    with scene(policy("buckets", {**TIGHT, "prefixes4": 1600})) as at:
+    with scene(policy("buckets", {**TIGHT, "prefixes4": 1600, "grow": False})) as at:
         at.flood(at.lists.listed)
         with at.event() as seen:
             refused = at.daemon.http.put("/lists/feed", content=at.lists.second.encode())

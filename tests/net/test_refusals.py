@@ -66,7 +66,7 @@ def test_a_list_that_went_bad_keeps_the_last_good_copy(make_daemon: MakeDaemon, 
 
 def test_more_declared_than_the_capacity(make_daemon: MakeDaemon) -> None:
     """Exit 1 with the key to raise."""
-    daemon = make_daemon(DECLARED + "capacity: {hosts4: 10}\n")
+    daemon = make_daemon(DECLARED + "capacity: {hosts4: 10, grow: false}\n")
     (daemon.directory / "feed.txt").write_text("".join(f"203.0.113.{i}\n" for i in range(1, 20)))
     refused(daemon.fails(), 1, "capacity.hosts4")
     assert untouched(daemon)
