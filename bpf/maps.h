@@ -173,6 +173,14 @@ struct {
 	__type(value, struct nw_class);
 } classes SEC(".maps");
 
+/* The class of the last listed source on each CPU: a guess at the next one, see predicted_class(). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} last_class SEC(".maps");
+
 /* Expiries of timed hosts and timed prefixes (longest match), asked only for an address whose class is
  * timed; both engines. A value holds for everything timed that covers the address. Userspace writes: an
  * expiry before the entry, and removes it a grace period after the entry.

@@ -17,7 +17,7 @@ enum nw_constant {
 	/* Bump when a shared struct, a map or the meaning of a slot changes: pins of another
 	 * ABI are not adopted, they are replaced beside the running program.
 	 */
-	NW_ABI = 3,
+	NW_ABI = 4,
 	NW_LINE_SLOTS = 7, /* and one metadata word make a 64-byte cache line */
 	NW_FAILSAFE_PREFIXES = 4,
 	NW_VLAN_DEPTH = 2, /* 802.1ad outside 802.1Q; deeper is dropped */
@@ -28,7 +28,7 @@ enum nw_constant {
 	NW_LINE_OVERFLOW = 1, /* hosts of this line may be in their second choice */
 	NW_LINE_SPILL = 2, /* ... and in the map hosts4, prefixes4 or spilled6 */
 	/* Bits of filter4 for each line of the host table, as a power of two. */
-	NW_FILTER4_LOG = 4,
+	NW_FILTER4_LOG = 3,
 	/* Words of the bitmap: a bit for each IPv4 /22. */
 	NW_BITMAP_WORDS = 1 << 16,
 	NW_LINE6_SLOTS = 3,

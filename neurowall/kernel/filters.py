@@ -18,7 +18,7 @@ from neurowall.model.entries import sorted_unique
 
 WORDS = 1 << 16  # NW_BITMAP_WORDS
 HOSTS6, PREFIXES6, WORDS6 = 0, 1 << 15, 1 << 16  # NW_FILTER6_*
-_LOG4 = 4  # NW_FILTER4_LOG
+_LOG4 = 3  # NW_FILTER4_LOG
 _SHIFT6 = np.uint64(43)  # NW_FILTER6_SHIFT
 LENGTHS6 = 1 << 15  # NW_LENGTHS6_ELEMENTS
 _SHIFT_LENGTHS = np.uint64(49)  # NW_LENGTHS6_SHIFT

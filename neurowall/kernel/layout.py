@@ -34,7 +34,7 @@ class LayoutError(KernelError):
 class Constant:
     """enum nw_constant. Not an enum here: its values repeat, and equal members would be one."""
 
-    ABI = 3
+    ABI = 4
     LINE_SLOTS = 7
     LINE6_SLOTS = 3
     FAILSAFE_PREFIXES = 4
@@ -43,7 +43,7 @@ class Constant:
     TIMED_DEPTH = 3
     LINE_OVERFLOW = 1
     LINE_SPILL = 2
-    FILTER4_LOG = 4
+    FILTER4_LOG = 3
     BITMAP_WORDS = 1 << 16
     FILTER6_HOSTS = 0
     FILTER6_PREFIXES = 1 << 15
@@ -306,6 +306,7 @@ MAPS: Mapping[str, MapLayout] = {
     "prefixes6": MapLayout(_LPM_TRIE, "struct nw_prefix6", "__u32", _NO_PREALLOC),
     "population": MapLayout(_ARRAY, "__u32", "struct nw_population"),
     "classes": MapLayout(_ARRAY, "__u32", "struct nw_class"),
+    "last_class": MapLayout(_PERCPU_ARRAY, "__u32", "__u64"),
     "timed_hosts4": MapLayout(_HASH, "__be32", "struct nw_expiry", _NO_PREALLOC),
     "timed_prefixes4": MapLayout(_LPM_TRIE, "struct nw_prefix4", "struct nw_expiry", _NO_PREALLOC),
     "timed_hosts6": MapLayout(_HASH, "struct nw_host6", "struct nw_expiry", _NO_PREALLOC),

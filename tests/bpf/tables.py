@@ -11,7 +11,7 @@ from neurowall.kernel import libbpf
 SLOTS = 7
 OVERFLOW, SPILL = 1, 2
 BITMAP_BYTES = 8 << 16  # a bit for each /22
-FILTER4_BITS = 16  # for each line of the host table
+FILTER4_BITS = 8  # for each line of the host table
 LONGER, NETS_BYTES = 0x8000, 8 << 22
 # Any odd multipliers do; the tests of overflow look up where addresses land and do not rely on these.
 MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)

@@ -47,7 +47,7 @@ def test_ipv4_hosts(hosts: list[int]) -> None:
     """The bit of each host's hash is set, and no other."""
     words = np.zeros(filters.words_for(LINES), np.uint64)
     filters.set_hosts4(words, np.array(hosts, np.uint32), SEEDS)
-    numbers = {hashed(SEEDS.multiplier[0] * host) >> 64 - 10 for host in hosts}  # 64 lines of 16 bits
+    numbers = {hashed(SEEDS.multiplier[0] * host) >> 64 - 9 for host in hosts}  # 64 lines of 8 bits
     assert all(bit(words, number) for number in numbers)
     assert set_bits(words) == len(numbers)
 
