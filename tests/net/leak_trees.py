@@ -41,8 +41,8 @@ def other_abi(target: Path) -> Path:
         mirror: [
             (f"    ABI = {version}\n", f"    ABI = {version + 1}\n"),
             (
-                '    _fields_ = (("verdict", c.c_uint32), ',
-                '    _fields_ = (("of_another_version", c.c_uint64), ("verdict", c.c_uint32), ',
+                '        ("verdict", c.c_uint32),\n',
+                '        ("of_another_version", c.c_uint64),\n        ("verdict", c.c_uint32),\n',
             ),
         ],
     }
