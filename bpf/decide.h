@@ -207,8 +207,8 @@ static __always_inline __u32 settle(const struct packet *packet, __u32 class_id)
 /*
  * The same class, but not as a value that waits for the table: in a flood the class is that of the packet
  * before, the comparison is predicted, and what follows goes on with the value of last_class while the
- * line of the table is still on its way from memory. The second load is what cuts the dependence. 15 to
- * 30 ns a dropped packet.
+ * line of the table is still on its way from memory. The second load is what cuts the dependence: 10 to
+ * 17 ns a dropped packet, measured as one class decides all of them.
  */
 static __always_inline __u32 predicted_class(__u32 class_id)
 {
