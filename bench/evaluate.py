@@ -12,8 +12,9 @@ from bench import stats, validity
 from bench.bars import UNITS, Bar, parts
 from bench.records import Record, Role
 from bench.result import Control, Figure, GateRow, LedgerRow, Metric, Ratio, Verdict, Void, worst
+from bench.rows import Cell
 from bench.scenario import Scenario
-from bench.validity import Cell, Measured, Values
+from bench.validity import Measured, Values
 
 SUBJECT = "neurowall"
 ROBUST = ("latency_p99_us",)

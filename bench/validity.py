@@ -14,19 +14,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench import stats
-from bench.records import Core, Difference, Ledger, Load, Record, Role, Trial
+from bench.records import Core, Difference, Gate, Ledger, Load, Record, Role, Trial
 from bench.result import Control, GateRow, LedgerRow, Void
+from bench.rows import Cell, gate_row, ledger_row, unproven, voided
 from bench.scenario import Scenario
 
-LEDGER_TOLERANCE = 0.001
 OFFERED = 0.99
 """Share of the packets of a fixed rate that must have been sent."""
 
 PACED: tuple[Role, ...] = ("measured", "same")
 """Trials that keep the point's load, if it has one; the others are flat out."""
 
-Cell = tuple[str, str]
-"""A system at a point."""
 Values = dict[tuple[int, int], float]
 """One value for each block and round."""
 
@@ -80,20 +78,8 @@ class Measured:
 
 
 def void(run: Measured) -> list[Void]:
-    """Every void cell with its reasons, each once and counted."""
-    counts: dict[Cell, dict[str, int]] = {}
-    bad = (_bad_loads(run), _red_gates(run), _bad_trials(run), _different(run))
-    for cell, reason in itertools.chain(*bad):
-        reasons = counts.setdefault(cell, {})
-        reasons[reason] = reasons.get(reason, 0) + 1
-    return [
-        Void(
-            system=system,
-            point=point,
-            reasons=[r if n == 1 else f"{r} ({n} times)" for r, n in reasons.items()],
-        )
-        for (system, point), reasons in counts.items()
-    ]
+    """Every void cell with its reasons."""
+    return voided(itertools.chain(_bad_loads(run), _red_gates(run), _bad_trials(run), _different(run)))
 
 
 def _bad_loads(run: Measured) -> Iterable[tuple[Cell, str]]:
@@ -152,7 +138,7 @@ def _offered_share(run: Measured, system: str, point: str) -> float | None:
 def _red_gates(run: Measured) -> Iterable[tuple[Cell, str]]:
     """One reason for each cell with a red gate; every gate sees other probes, so the first speaks for all."""
     for cell, trials in _by_cell(run, lambda t: t.before is not None):
-        row = _gate_row(cell, trials)
+        row = gate_row(cell, _gates_of(trials))
         if red := row.gates - row.passed:
             reason = f"{red} of {row.gates} effectiveness gates failed, the first because {row.detail}"
             yield cell, reason
@@ -167,10 +153,8 @@ def _shorten(problem: str) -> str:
 
 def _betrayed(system: str, ledger: Ledger, *, dropped: bool) -> str | None:
     """What the counts of a trial alone say against it, independent of the gates."""
-    if ledger.sent == 0:
-        return "the generator sent nothing"
-    if abs(ledger.residual) > LEDGER_TOLERANCE * ledger.sent:
-        return f"open ledger: more than {LEDGER_TOLERANCE:.1%} of the packets are unaccounted for"
+    if why := unproven(ledger):
+        return why
     if dropped:
         return "listed packets reached the server" if ledger.delivered and system != "none" else None
     if ledger.dropped_by_rule:
@@ -255,13 +239,13 @@ def explain(control: Control) -> str:
 def ledger(run: Measured) -> list[LedgerRow]:
     """Where the packets went, by cell; a trial that serves several points counts at its own."""
     own = _by_cell(run, lambda t: t.measured is not None and not t.shared)
-    return [_ledger_row(cell, trials) for cell, trials in own]
+    return [ledger_row(cell, [t.measured.ledger for t in trials if t.measured]) for cell, trials in own]
 
 
 def gates(run: Measured) -> list[GateRow]:
     """What the gates saw, by cell, as in `ledger`; the trials with one fixed source have none."""
     own = _by_cell(run, lambda t: t.before is not None and not t.shared)
-    return [_gate_row(cell, trials) for cell, trials in own]
+    return [gate_row(cell, _gates_of(trials)) for cell, trials in own]
 
 
 def _by_cell(run: Measured, wanted: Callable[[Trial], bool]) -> Iterable[tuple[Cell, list[Trial]]]:
@@ -271,37 +255,5 @@ def _by_cell(run: Measured, wanted: Callable[[Trial], bool]) -> Iterable[tuple[C
             yield (system, point), trials
 
 
-def _ledger_row(cell: Cell, trials: Sequence[Trial]) -> LedgerRow:
-    ledgers = [trial.measured.ledger for trial in trials if trial.measured]
-    places: dict[str, int] = {}
-    for place, count in (item for v in ledgers for item in v.elsewhere.items()):
-        places[place] = places.get(place, 0) + count
-    worst = max((abs(v.residual) / v.sent for v in ledgers if v.sent), default=0.0)
-    return LedgerRow(
-        system=cell[0],
-        point=cell[1],
-        trials=len(trials),
-        sent=sum(v.sent for v in ledgers),
-        delivered=sum(v.delivered for v in ledgers),
-        dropped_by_rule=sum(v.dropped_by_rule for v in ledgers),
-        elsewhere=places,
-        residual=sum(v.residual for v in ledgers),
-        worst=worst,
-        closed=worst <= LEDGER_TOLERANCE,
-    )
-
-
-def _gate_row(cell: Cell, trials: Sequence[Trial]) -> GateRow:
-    seen = [gate for trial in trials for gate in (trial.before, trial.after) if gate is not None]
-    return GateRow(
-        system=cell[0],
-        point=cell[1],
-        kind=seen[0].kind,
-        gates=len(seen),
-        passed=sum(gate.passed for gate in seen),
-        listed_sent=sum(gate.listed_sent for gate in seen),
-        listed_blocked=sum(gate.listed_blocked for gate in seen),
-        near_sent=sum(gate.near_sent for gate in seen),
-        near_passed=sum(gate.near_passed for gate in seen),
-        detail=next((gate.detail for gate in seen if not gate.passed), ""),
-    )
+def _gates_of(trials: Sequence[Trial]) -> list[Gate]:
+    return [gate for trial in trials for gate in (trial.before, trial.after) if gate is not None]

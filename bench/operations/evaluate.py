@@ -13,16 +13,13 @@ from bench.operations import metrics
 from bench.operations.metrics import METRICS
 from bench.operations.records import Observation
 from bench.operations.scenario import Operations
-from bench.records import Gate, Ledger
 from bench.result import Figure, GateRow, LedgerRow, Metric, Ratio, Verdict, Void, worst
+from bench.rows import Cell, gate_row, ledger_row, unproven, voided
 from bench.scenario import ProfileName
 from bench.stats import Estimate
 
-LEDGER_TOLERANCE = 0.001
 RATE = "drop_mpps"
 
-Cell = tuple[str, str]
-"""A system at a point."""
 Samples = dict[str, list[list[float]]]
 
 
@@ -189,20 +186,10 @@ def _samples(observations: Sequence[Observation]) -> Samples:
 
 
 def _void(observations: Sequence[Observation]) -> list[Void]:
-    """Cells with a problem, a red gate or an open ledger in any block, each reason once and counted."""
-    counts: dict[Cell, dict[str, int]] = {}
-    for seen in observations:
-        for reason in _wrong_with(seen):
-            reasons = counts.setdefault((seen.system, seen.point), {})
-            reasons[reason] = reasons.get(reason, 0) + 1
-    return [
-        Void(
-            system=system,
-            point=point,
-            reasons=[reason if n == 1 else f"{reason} ({n} times)" for reason, n in reasons.items()],
-        )
-        for (system, point), reasons in counts.items()
-    ]
+    """Cells with a problem, a red gate or an open ledger in any block."""
+    return voided(
+        ((seen.system, seen.point), reason) for seen in observations for reason in _wrong_with(seen)
+    )
 
 
 def _wrong_with(seen: Observation) -> Iterable[str]:
@@ -213,64 +200,18 @@ def _wrong_with(seen: Observation) -> Iterable[str]:
             yield f"{seen.operation}: an effectiveness gate failed because {gate.detail}"
             break
     for ledger in seen.ledgers:
-        if ledger.sent == 0:
-            yield f"{seen.operation}: the generator sent nothing"
-        elif abs(ledger.residual) > LEDGER_TOLERANCE * ledger.sent:
-            yield (
-                f"{seen.operation}: open ledger: more than {LEDGER_TOLERANCE:.1%} of the packets are "
-                "unaccounted for"
-            )
+        if why := unproven(ledger):
+            yield f"{seen.operation}: {why}"
 
 
 def _ledger(observations: Sequence[Observation]) -> list[LedgerRow]:
-    rows = []
-    for (system, point), seen in _by_cell(observations):
-        ledgers: list[Ledger] = [ledger for each in seen for ledger in each.ledgers]
-        if not ledgers:
-            continue
-        places: dict[str, int] = {}
-        for place, count in (item for ledger in ledgers for item in ledger.elsewhere.items()):
-            places[place] = places.get(place, 0) + count
-        worst_share = max(
-            (abs(ledger.residual) / ledger.sent for ledger in ledgers if ledger.sent), default=0
-        )
-        rows.append(
-            LedgerRow(
-                system=system,
-                point=point,
-                trials=len(ledgers),
-                sent=sum(ledger.sent for ledger in ledgers),
-                delivered=sum(ledger.delivered for ledger in ledgers),
-                dropped_by_rule=sum(ledger.dropped_by_rule for ledger in ledgers),
-                elsewhere=places,
-                residual=sum(ledger.residual for ledger in ledgers),
-                worst=worst_share,
-                closed=worst_share <= LEDGER_TOLERANCE,
-            )
-        )
-    return rows
+    of_cell = [(cell, [v for each in seen for v in each.ledgers]) for cell, seen in _by_cell(observations)]
+    return [ledger_row(cell, ledgers) for cell, ledgers in of_cell if ledgers]
 
 
 def _gates(observations: Sequence[Observation]) -> list[GateRow]:
-    rows = []
-    for (system, point), seen in _by_cell(observations):
-        gates: list[Gate] = [gate for each in seen for gate in each.gates]
-        if gates:
-            rows.append(
-                GateRow(
-                    system=system,
-                    point=point,
-                    kind=gates[0].kind,
-                    gates=len(gates),
-                    passed=sum(gate.passed for gate in gates),
-                    listed_sent=sum(gate.listed_sent for gate in gates),
-                    listed_blocked=sum(gate.listed_blocked for gate in gates),
-                    near_sent=sum(gate.near_sent for gate in gates),
-                    near_passed=sum(gate.near_passed for gate in gates),
-                    detail=next((gate.detail for gate in gates if not gate.passed), ""),
-                )
-            )
-    return rows
+    of_cell = [(cell, [v for each in seen for v in each.gates]) for cell, seen in _by_cell(observations)]
+    return [gate_row(cell, gates) for cell, gates in of_cell if gates]
 
 
 def _by_cell(observations: Sequence[Observation]) -> list[tuple[Cell, list[Observation]]]:
