@@ -72,11 +72,27 @@ class ListConflict(ListError):
     """The name is taken, reserved, or owned by the policy file."""
 
 
+class RulesetError(NeurowallError):
+    """nftables refused or failed; its table is as before. library: the machine has no usable libnftables."""
+
+    def __init__(self, message: str, *, library: bool = False) -> None:
+        self.library = library
+        super().__init__(message)
+
+
+class LockOut(NeurowallError):
+    """A policy that would cut the caller's own session; nothing was changed."""
+
+
+class PendingError(NeurowallError):
+    """A policy waits to be confirmed, or none does where one should."""
+
+
 class CapacityError(NeurowallError):
     """More entries or classes than configured; found before anything was touched.
 
-    what is the field of `capacity` in the policy (hosts4, prefixes4, hosts6, prefixes6, classes), "lists", or
-    "timed hosts4" and so on; list is the one that crosses the limit.
+    what is the field of `capacity` in the policy (hosts4, prefixes4, hosts6, prefixes6, classes), "lists",
+    "fallback" or "timed hosts4" and so on; list is the one that crosses the limit.
     """
 
     def __init__(self, what: str, limit: int, wanted: int, list_name: str) -> None:
@@ -84,6 +100,8 @@ class CapacityError(NeurowallError):
         fix = f"raise capacity.{what} in the policy or shorten it"
         if what == "lists":
             fix = "use fewer lists"
+        elif what == "fallback":
+            fix = "raise fallback.max_entries in the policy or shorten it"
         elif what.startswith("timed"):
             fix = "load a list of them, which has no end, or take some out"
         super().__init__(f"list '{list_name}' brings {what} to {wanted:,}, the limit is {limit:,}: {fix}")

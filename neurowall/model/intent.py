@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from neurowall.model.entries import EntrySet
+from neurowall.model.fields import TIMED
 from neurowall.model.image import ClassDef
-from neurowall.model.policy import TIMED, ListVerdict
+from neurowall.model.policy import ListVerdict
 from neurowall.model.terms import TermSet
 
 Origin = Literal["operator", "policy", "runtime"]
@@ -52,9 +53,56 @@ class HeldList:
 
 
 @dataclass(frozen=True)
+class PendingRecord:
+    """A policy that is taken back unless confirmed.
+
+    until: CLOCK_BOOTTIME in seconds, of the boot with this id: after another boot its time is over.
+    seconds: how long it was given. revert_to: generation of the policy before.
+    """
+
+    until: float
+    boot_id: str
+    seconds: float
+    revert_to: int
+
+
+@dataclass(frozen=True)
+class PolicyState:
+    """Which policy is in force.
+
+    generation: the one that put it in force, 0 for none. config_sha256: of the daemon's own policy file
+    at that time: another content is a newer word of the operator.
+    """
+
+    generation: int = 0
+    config_sha256: str = ""
+    pending: PendingRecord | None = None
+
+
+@dataclass(frozen=True)
 class Intent:
     """Everything that is saved. lists are in the order that decides which of them names a hit."""
 
     generation: int
     lists: tuple[ListRecord, ...]
     classes: Mapping[int, ClassDef] = field(default_factory=dict)
+    policy: PolicyState = PolicyState()
+
+
+@dataclass(frozen=True)
+class GenerationRecord:
+    """A policy that was put in force, as it is kept.
+
+    when: Unix time in seconds. source: what did it: start, apply, reload, rollback or unconfirmed. text: the
+    policy file; filename: what it was called, for messages and for the files beside it. lists: the declared
+    ones as they were. rules: how many stateful ones there are.
+    """
+
+    generation: int
+    when: float
+    source: str
+    filename: str
+    note: str
+    text: str
+    rules: int
+    lists: tuple[ListRecord, ...]

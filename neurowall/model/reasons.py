@@ -48,6 +48,9 @@ class Reason(IntEnum):
     FRAGMENT_OVERLAP = 21
     VLAN_DEPTH = 22
     EXTENSION_DEPTH = 23
+    DESTINATION_ALLOW_LIST = 24
+    DESTINATION_BLOCK_LIST = 25
+    SPOOFED = 26
 
     @property
     def label(self) -> str:
@@ -60,4 +63,12 @@ class Reason(IntEnum):
         return Verdict.DROP if self in _DROPS else Verdict.PASS
 
 
-_DROPS = frozenset({Reason.BLOCK_LIST, Reason.UNPARSED_DROP, *(r for r in Reason if r >= Reason.TRUNCATED)})
+_DROPS = frozenset(
+    {
+        Reason.BLOCK_LIST,
+        Reason.UNPARSED_DROP,
+        *(each for each in Reason if Reason.TRUNCATED <= each <= Reason.EXTENSION_DEPTH),
+        Reason.DESTINATION_BLOCK_LIST,
+        Reason.SPOOFED,
+    }
+)

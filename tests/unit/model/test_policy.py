@@ -44,7 +44,7 @@ class TestGoodPolicy:
     def test_reads_everything(self) -> None:
         """Every field arrives; what is not given has its default."""
         policy = load_policy(GOOD, "/etc/neurowall/policy.yaml")
-        assert [(i.name, i.zone, i.xdp, i.unparsed_verdict) for i in policy.interfaces] == [
+        assert [(i.name, i.zone, i.xdp, policy.unparsed_verdict(i)) for i in policy.interfaces] == [
             ("wan0", "external", "native", "drop"),
             ("lan0", "internal", "auto", "drop"),
         ]
@@ -66,7 +66,7 @@ class TestGoodPolicy:
     def test_smallest(self) -> None:
         """One interface is enough; unparsed traffic passes inside and is dropped outside."""
         policy = load_policy(HEAD, "policy.yaml")
-        assert [interface.unparsed_verdict for interface in policy.interfaces] == ["drop", "pass"]
+        assert [policy.unparsed_verdict(interface) for interface in policy.interfaces] == ["drop", "pass"]
         assert policy.engine == "buckets"
         assert policy.lists == ()
         assert policy.capacity.grow
@@ -108,7 +108,7 @@ class TestNotAPolicy:
             ("[" * 10_000, "policy.yaml: nested too deeply"),
             ("engine: buckets\n", "policy.yaml:1: interfaces: required, but missing"),
             ("interfaces: []\n", "policy.yaml:1: interfaces: name at least one interface"),
-            ("interfaces:\n", "policy.yaml:1: interfaces: None: expected a list"),
+            ("interfaces:\n", "policy.yaml:1: interfaces: is empty: expected a list"),
         ],
     )
     def test_says_where_and_what(self, text: str | bytes, message: str) -> None:
@@ -125,21 +125,24 @@ class TestBadFields:
                 "4: colour: unknown key; known here: interfaces, failsafe, lists, engine, capacity, bans",
             ),
             ("engine: fast\n", "4: engine: 'fast': expected 'buckets' or 'classic'"),
-            ("engine:\n", "4: engine: None: expected 'buckets' or 'classic'"),
+            ("engine:\n", "4: engine: is empty: expected 'buckets' or 'classic'"),
             (
                 "engine: classic\nlists: []\nengine: buckets\n",
                 "6: key 'engine' is already used in line 4: remove one",
             ),
-            ("capacity: {hosts4: 0}\n", "4: capacity.hosts4: 0: input should be greater than or equal to 1"),
+            ("capacity: {hosts4: 0}\n", "4: capacity.hosts4: 0: expected 1 or more"),
             ("capacity: {hosts4: '5'}\n", "4: capacity.hosts4: '5': expected a whole number, without quotes"),
             ("capacity: {hosts4: 1.5}\n", "4: capacity.hosts4: 1.5: expected a whole number, without quotes"),
             (
                 "capacity: {hosts4: true}\n",
-                "4: capacity.hosts4: True: expected a whole number, without quotes",
+                "4: capacity.hosts4: true: expected a whole number, without quotes",
             ),
             ("capacity: {hosts4: 0777}\n", "4: 0777: a leading zero means octal to some programs"),
             ("capacity: {hosts4: 1__}\n", "4: '1__' is not a number"),
-            ("capacity: {hosts: 5}\n", "4: capacity.hosts: unknown key; known here: hosts4, prefixes4"),
+            (
+                "capacity: {hosts: 5}\n",
+                "4: capacity.hosts: unknown key; did you mean 'hosts4'? known here: hosts4, prefixes4",
+            ),
             ("capacity: 7\n", "4: capacity: 7: expected keys and values"),
             ("lists: feed\n", "4: lists: 'feed': expected a list"),
             ("lists:\n  - feed\n", "5: lists[0]: 'feed': expected keys and values"),
@@ -183,10 +186,13 @@ class TestBadFields:
                 "5: lists[0].monitor: 'true': expected true or false",
             ),
             ("capacity: {grow: 1}\n", "4: capacity.grow: 1: expected true or false"),
-            ("bans: {ttl: 1h}\n", "4: bans.ttl: unknown key; known here: repeat_factor, max_ttl, memory"),
+            (
+                "bans: {ttl: 1h}\n",
+                "4: bans.ttl: unknown key; did you mean 'max_ttl'? known here: repeat_factor, max_ttl",
+            ),
             (
                 "bans:\n  repeat_factor: 0.9\n",
-                "5: bans.repeat_factor: 0.9: input should be greater than or equal to 1",
+                "5: bans.repeat_factor: 0.9: expected 1 or more",
             ),
             (
                 "bans:\n  repeat_factor: '2'\n",
@@ -254,10 +260,12 @@ class TestInterfaces:
         ]
 
     def test_off_is_not_false(self) -> None:
-        """YAML 1.1's booleans are plain text here, and the message shows what was written."""
-        lines = refusal("interfaces: [{name: wan0, zone: external, xdp: off}]")
+        """YAML 1.1's booleans are plain text here: `off` is the mode, `no` is shown as it was written."""
+        policy = load_policy("interfaces: [{name: wan0, zone: external, xdp: off}]", "policy.yaml")
+        assert policy.interfaces[0].xdp == "off"
+        lines = refusal("interfaces: [{name: wan0, zone: external, xdp: no}]")
         assert lines == [
-            "policy.yaml:1: interfaces[0].xdp: 'off': expected 'auto', 'native', 'generic' or 'offload'"
+            "policy.yaml:1: interfaces[0].xdp: 'no': expected 'auto', 'native', 'generic', 'offload' or 'off'"
         ]
 
 
@@ -284,11 +292,11 @@ class TestFailsafe:
                 "2001:db8::/64",
                 "failsafe[0]: source 2001:db8::/64 and address 192.0.2.1 are of diff",
             ),
-            ("port: 22", "port: 0", "failsafe[0].port: 0: input should be greater"),
-            ("port: 22", "port: 65536", "failsafe[0].port: 65536: input should be less"),
+            ("port: 22", "port: 0", "failsafe[0].port: 0: expected 1 or more"),
+            ("port: 22", "port: 65536", "failsafe[0].port: 65536: expected 65535 or less"),
             ("port: 22", "port: 022", "022: a leading zero"),
             ("192.0.2.1", "192.0.2.0/24", "failsafe[0].address: '192.0.2.0/24': a prefix: give one address"),
-            ("port: 22", "port: 22, packets_per_second: 0", "failsafe[0].packets_per_second: 0: input"),
+            ("port: 22", "port: 22, packets_per_second: 0", "failsafe[0].packets_per_second: 0: expected 1"),
         ],
     )
     def test_refuses(self, old: str, new: str, message: str) -> None:

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What XDP does on each interface besides the lists, as plain values."""
+
+from dataclasses import dataclass
+
+from neurowall.model.policy import Failsafe, PacketVerdict, Policy, XdpMode
+
+
+@dataclass(frozen=True)
+class Guard:
+    """One interface.
+
+    external: where the internet is. networks: prefixes as text; a source that none of them holds is dropped
+    as spoofed; None: nothing is said of sources. checks_destination: destinations are looked up in the lists
+    as well.
+    """
+
+    name: str
+    mode: XdpMode
+    external: bool
+    unparsed: PacketVerdict
+    networks: tuple[str, ...] | None
+    checks_destination: bool
+
+
+@dataclass(frozen=True)
+class Guards:
+    """All interfaces, in the policy's order, and the operator's own ways in."""
+
+    interfaces: tuple[Guard, ...]
+    failsafe: tuple[Failsafe, ...]
+
+    def find(self, name: str) -> Guard | None:
+        """The guard of an interface, if it has one."""
+        return next((guard for guard in self.interfaces if guard.name == name), None)
+
+
+def guards_of(policy: Policy) -> Guards:
+    """What the policy asks for."""
+    return Guards(
+        tuple(
+            Guard(
+                name=interface.name,
+                mode=interface.xdp,
+                external=policy.is_external(interface),
+                unparsed=policy.unparsed_verdict(interface),
+                networks=interface.networks or None,
+                checks_destination=not policy.is_external(interface),
+            )
+            for interface in policy.interfaces
+        ),
+        policy.failsafe,
+    )
