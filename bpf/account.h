@@ -17,6 +17,14 @@ static __always_inline void add_packet(struct nw_counter *counter, __u64 bytes)
 	counter->bytes += bytes;
 }
 
+/* What matched besides the class of the decision; 0: nothing. */
+static __always_inline void count_class(struct xdp_md *ctx, __u32 class_id)
+{
+	if (class_id && !nw_config.dry_run)
+		add_packet(bpf_map_lookup_elem(&class_counters, &class_id),
+			   ctx->data_end - ctx->data);
+}
+
 static __always_inline int account(struct xdp_md *ctx, const struct decision *decision)
 {
 	__u32 reason = decision->reason, class_id = decision->class_id;

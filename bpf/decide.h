@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The only place that chooses. Order: malformed, essential, failsafe, lists, then the stack, where
- * nftables decides the rest. ARCHITECTURE.md has the table of essential traffic.
+ * The only place that chooses; for internal interfaces internal.h adds to it. Order: malformed, essential,
+ * spoofed, failsafe, lists, then the stack, where nftables decides the rest. ARCHITECTURE.md has the table of
+ * essential traffic.
  */
 #ifndef NW_DECIDE_H
 #define NW_DECIDE_H

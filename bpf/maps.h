@@ -241,4 +241,15 @@ struct {
 	__type(value, struct nw_failsafe);
 } failsafe SEC(".maps");
 
+/* What lives behind each interface whose sources are checked; the value means nothing. Userspace writes: an
+ * interface's prefixes before the program that asks for them, new ones before old ones go.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct nw_network);
+	__type(value, __u32);
+} networks SEC(".maps");
+
 #endif

@@ -17,7 +17,7 @@ enum nw_constant {
 	/* Bump when a shared struct, a map or the meaning of a slot changes: pins of another
 	 * ABI are not adopted, they are replaced beside the running program.
 	 */
-	NW_ABI = 4,
+	NW_ABI = 5,
 	NW_LINE_SLOTS = 7, /* and one metadata word make a 64-byte cache line */
 	NW_FAILSAFE_PREFIXES = 4,
 	NW_VLAN_DEPTH = 2, /* 802.1ad outside 802.1Q; deeper is dropped */
@@ -44,6 +44,7 @@ enum nw_constant {
 	NW_NETS_WORDS = 1 << 22,
 	NW_NET_CLASS = 0x7FFF,
 	NW_NET_LONGER = 0x8000, /* prefixes longer than /24 are in this net, see long4 */
+	NW_NETWORK_BITS = 64, /* of struct nw_network, before the address */
 };
 
 enum nw_verdict {
@@ -87,6 +88,9 @@ enum nw_reason {
 	NW_REASON_FRAGMENT_OVERLAP, /* drop: offset 1 would rewrite the TCP flags, RFC 1858 */
 	NW_REASON_VLAN_DEPTH, /* drop: more VLAN tags than NW_VLAN_DEPTH */
 	NW_REASON_EXTENSION_DEPTH, /* drop: more extension headers than NW_EXTENSION_DEPTH */
+	NW_REASON_DESTINATION_ALLOW_LIST, /* pass: lists say nothing of the source, one allows the destination */
+	NW_REASON_DESTINATION_BLOCK_LIST, /* drop: the same, one blocks the destination */
+	NW_REASON_SPOOFED, /* drop: a source that is not behind this interface */
 	NW_REASON_MAX,
 };
 
@@ -110,7 +114,10 @@ struct nw_config {
 	enum nw_verdict unparsed_verdict; /* of EtherTypes that are not parsed */
 	__u32 failsafe; /* 1 if this role has failsafe entries */
 	__u32 dry_run; /* 1: count nothing, write nothing */
-	__u32 role; /* which role this program was loaded for, see kernel/dataplane.py */
+	__u32 role; /* which role this program was loaded for, see kernel/guards.py */
+	/* Of nw_internal alone, see bpf/internal.h. */
+	__u32 networks; /* 1: sources must be in the interface's networks */
+	__u32 destinations; /* 1: destinations are looked up in the lists */
 };
 
 /*
@@ -201,6 +208,14 @@ struct nw_failsafe {
 	__u32 prefixes;
 	__u8 source[NW_FAILSAFE_PREFIXES][16];
 	__u8 mask[NW_FAILSAFE_PREFIXES][16];
+};
+
+/* A prefix whose addresses live behind an interface. */
+struct nw_network {
+	__u32 length; /* NW_NETWORK_BITS and the prefix's own */
+	__u32 ifindex;
+	__u32 family; /* 4 or 6 */
+	__u8 address[16]; /* IPv4 in the first four bytes, the rest zero */
 };
 
 #endif

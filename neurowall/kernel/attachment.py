@@ -23,6 +23,10 @@ FLAGS = {
 _MUST_BE_OFF = ("rx-vlan-hw-parse", "rx-vlan-stag-hw-parse", "rx-lro")
 
 
+class Refused(KernelError):
+    """The device takes a program in no mode at all."""
+
+
 @dataclass
 class Record:
     """What is known of an attached interface beyond the kernel's own link; kept in the run directory."""
@@ -53,10 +57,10 @@ class Records:
 
 
 def choose_mode(requested: str, attempt: Callable[[str], str | None]) -> tuple[str, str]:
-    """Try modes in order of speed until one works; answers it and why. KernelError if none does.
+    """Try modes in order of speed until one works; answers it and why.
 
-    *attempt* attaches in a mode and answers None, or says why it cannot be. Only `auto` tries more
-    than the mode that was asked for.
+    *attempt* attaches in a mode and answers None, or says why it cannot be. Only `auto` tries more than the
+    mode that was asked for. KernelError if that one does not work, Refused if none at all does.
     """
     if requested != "auto":
         if refusal := attempt(requested):
@@ -68,7 +72,7 @@ def choose_mode(requested: str, attempt: Callable[[str], str | None]) -> tuple[s
         if refusal is None:
             return mode, "; ".join(refusals) or "the fastest, and the device takes it"
         refusals.append(f"{mode} refused: {refusal}")
-    raise KernelError("no XDP mode works: " + "; ".join(refusals))
+    raise Refused("; ".join(refusals))
 
 
 def quiet_offloads(interface: str, records: Records, record: Record) -> None:

@@ -2,7 +2,7 @@
 """The data plane of one instance: its maps, its programs, its interfaces. Implements logic.DataPlane.
 
 Life: `open()` adopts the pinned maps, or makes new ones beside those of another layout; the engine
-then brings them to the intended state; `attach()` puts the programs on the interfaces, by link update
+then brings them to the intended state; `configure()` puts the programs on the interfaces, by link update
 where a link is pinned, and only then drops maps of another layout. So a program never meets a map
 that is not filled, and a restart or an upgrade leaks nothing. `grow()` does the same to larger maps while
 everything runs. `close()` leaves everything in force, `detach()` takes all of it away.
@@ -10,39 +10,42 @@ everything runs. `close()` leaves everything in force, `detach()` takes all of i
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
-from neurowall.kernel import attachment, failsafe, layout, libbpf, netlink, objects, pins
+from neurowall.kernel import agreement, attachment, failsafe, libbpf, netlink, objects, pins
+from neurowall.kernel.guards import Role, network_keys, prune_networks, put_networks
 from neurowall.kernel.lists import ListMaps
 from neurowall.kernel.mapset import MapSet
 from neurowall.model.counters import Counter
 from neurowall.model.entries import Entries
 from neurowall.model.errors import KernelError
+from neurowall.model.guards import Guard, Guards
 from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
-from neurowall.model.policy import Capacity, Interface, Policy
-from neurowall.model.reasons import Reason, Verdict
+from neurowall.model.policy import Capacity, Policy
+from neurowall.model.reasons import Reason
 
-PROGRAM = "nw_ingress"
+NFTABLES = "nftables"  # the mode of an interface without a program
 
 
 class DataPlane:
     """See the module. Thread-safe for interfaces; list writes need the engine's own lock."""
 
     def __init__(self, policy: Policy, run_directory: Path) -> None:
-        self._policy = policy
+        self._engine = policy.engine
         self._object = objects.path("neurowall")
-        layout.check(self._object)
+        agreement.check(self._object)
         self._root = run_directory / "bpf"
         pins.mount(self._root)
         self._pins = pins.Pins(self._root)
         self._records = attachment.Records(run_directory / "interfaces.json")
         self._lock = threading.RLock()
         self._reading = threading.Lock()  # no map is closed while another thread reads it
-        self._programs: dict[Verdict, int] = {}
+        self._guards = Guards((), ())
+        self._programs: dict[Role, int] = {}
         self._status: dict[str, InterfaceStatus] = {}
         found = MapSet.adopt(self._object, self._pins, policy)
         self.adopted = found is not None
@@ -78,7 +81,7 @@ class DataPlane:
         the new ones, complete both.
         """
         before = self._maps
-        larger = MapSet.create(self._object, self._pins, self._policy.engine, capacity, keep=before)
+        larger = MapSet.create(self._object, self._pins, self._engine, capacity, keep=before)
         self._growing = threading.get_ident(), larger
         try:
             fill()
@@ -94,35 +97,31 @@ class DataPlane:
 
     def _switch(self, maps: MapSet) -> None:
         """Give every attached program the other maps; all of them, or none."""
-        before, attached = self._maps, [s.name for s in self._status.values() if s.attached]
+        before, attached = self._maps, [s.name for s in self._status.values() if self._has_program(s.name)]
+        self._take(maps, attached)
+        problems = [f"{n}: {self._status[n].problem}" for n in attached if self._status[n].problem]
+        if problems:
+            self._take(before, attached)
+            raise KernelError(f"not every interface takes the larger maps: {'; '.join(problems)}")
+
+    def _take(self, maps: MapSet, attached: Collection[str]) -> None:
         self._maps = maps
         self._drop_programs()
-        for interface in self._policy.interfaces:
-            if interface.name in attached:
-                self._guard(interface)
-        problems = [f"{n}: {self._status[n].problem}" for n in attached if self._status[n].problem]
-        if not problems:
-            return
-        self._maps = before
-        self._drop_programs()
-        for interface in self._policy.interfaces:
-            if interface.name in attached:
-                self._guard(interface)
-        raise KernelError(f"not every interface takes the larger maps: {'; '.join(problems)}")
+        for guard in self._guards.interfaces:
+            if guard.name in attached:
+                self._guard(guard)
 
-    def _role(self, unparsed: Verdict) -> layout.Config:
-        config = self._maps.config()
-        config.unparsed_verdict = unparsed
-        config.failsafe = bool(self._policy.failsafe)
-        config.role = unparsed
-        return config
-
-    def _program(self, interface: Interface) -> int:
-        """The fd of the program of this interface's role, loaded once."""
-        role = Verdict[interface.unparsed_verdict.upper()]
+    def _program(self, role: Role) -> int:
+        """The fd of the program of this role, loaded once."""
         if role not in self._programs:
-            self._programs[role] = self._maps.load(PROGRAM, self._role(role))
+            self._programs[role] = self._load(role)
         return self._programs[role]
+
+    def _load(self, role: Role, ifindex: int = 0) -> int:
+        return self._maps.load(role.program, role.switch(self._maps.config()), ifindex)
+
+    def _role(self, guard: Guard) -> Role:
+        return Role.of(guard, self._guards)
 
     def _drop_programs(self) -> None:
         for fd in self._programs.values():
@@ -131,73 +130,136 @@ class DataPlane:
 
     # -- interfaces
 
-    def attach(self) -> None:
-        """Guard every interface of the policy, and no other; then forget maps of another layout."""
+    def configure(self, guards: Guards) -> None:
+        """Guard these interfaces as they say, and no others; then forget maps of another layout.
+
+        An interface goes from one role to the other at one moment, with all that the new one needs in the
+        maps already. What goes wrong with an interface ends in its status; it keeps the program that it had.
+        """
         with self._lock:
-            wanted = {interface.name for interface in self._policy.interfaces}
-            for name in set(self._records.by_name) - wanted:
-                self._release(name)
-            for interface in self._policy.interfaces:
-                self._guard(interface)
+            self._guards = guards
+            for guard in guards.interfaces:
+                self._guard(guard)
+            self._prune()
             # A role that failed to move keeps the old program, and through it the old maps, alive.
             for path in self._pins.others(self._maps.tag):
                 pins.remove_tree(path)
+            for name in self._status.keys() - {guard.name for guard in guards.interfaces}:
+                del self._status[name]
+            for name in self._records.by_name.keys() - {guard.name for guard in guards.interfaces}:
+                self._release(name)
 
     def reconcile_interfaces(self) -> None:
         """Guard what came back or was renamed, say what is gone. Cheap if nothing changed."""
         with self._lock:
-            for interface in self._policy.interfaces:
-                status = self._status.get(interface.name)
-                ifindex = netlink.interface_index(interface.name)
-                settled = status and status.attached and status.ifindex == ifindex
-                if not settled or not attachment.holds(ifindex or 0, self._pin(interface.name)):
-                    self._guard(interface)
+            unsettled = [guard for guard in self._guards.interfaces if not self._is_settled(guard.name)]
+            for guard in unsettled:
+                self._guard(guard)
+            if unsettled:
+                self._prune()
+
+    def _is_settled(self, name: str) -> bool:
+        """Whether the interface is the one of the last attempt, and its program still there.
+
+        One that takes no program is not asked again before the next configure() or reload: each attempt
+        switches offloads, which is a link event, which leads here.
+        """
+        status, ifindex = self._status.get(name), netlink.interface_index(name)
+        if not status or not status.attached or status.ifindex != ifindex:
+            return False
+        return status.mode == NFTABLES or attachment.holds(ifindex or 0, self._pin(name))
+
+    def fallback(self) -> frozenset[str]:
+        """Interfaces without a program, by configuration or because none attaches: nftables is to guard them.
+
+        One that does not exist is among them only by configuration. May change with every call of
+        configure(), reconcile_interfaces() and reload_program().
+        """
+        with self._lock:
+            return frozenset(
+                guard.name
+                for guard in self._guards.interfaces
+                if guard.mode == "off" or (self._exists(guard.name) and not self._has_program(guard.name))
+            )
+
+    def _exists(self, name: str) -> bool:
+        return name in self._status and self._status[name].ifindex is not None
+
+    def _has_program(self, name: str) -> bool:
+        """Whether a program of ours is on the interface, even if it is not the one that it should have."""
+        return self._exists(name) and attachment.holds(self._status[name].ifindex or 0, self._pin(name))
 
     def reload_program(self) -> None:
         """Load the object afresh and replace every running program by link update."""
         with self._lock:
-            layout.check(self._object)
-            fresh = {role: self._maps.load(PROGRAM, self._role(role)) for role in self._programs}
+            agreement.check(self._object)
+            fresh = {role: self._load(role) for role in self._programs}
             self._drop_programs()
             self._programs = fresh
-            for interface in self._policy.interfaces:
-                self._guard(interface)
+            for guard in self._guards.interfaces:
+                self._guard(guard)
 
     def _pin(self, interface: str) -> Path:
         return self._pins.links / interface
 
-    def _guard(self, interface: Interface) -> None:
+    def _guard(self, guard: Guard) -> None:
         """Attach or adopt one interface; what goes wrong ends in its status, never in an exception."""
-        ifindex = netlink.interface_index(interface.name)
-        status = InterfaceStatus(interface.name, ifindex, "none", "", attached=False)
+        ifindex = netlink.interface_index(guard.name)
+        status = InterfaceStatus(guard.name, ifindex, "none", "", attached=False)
         if ifindex is None:
             problem = "the interface does not exist; it is guarded as soon as it appears"
-            self._status[interface.name] = replace(status, problem=problem)
+            self._status[guard.name] = replace(status, problem=problem)
             return
         try:
-            record = self._attach_one(interface, ifindex)
-            failsafe.write(self._maps.by_name["failsafe"], self._policy.failsafe)
+            put_networks(self._maps.by_name["networks"], network_keys(ifindex, guard))
+            ways = [entry for entry in self._guards.failsafe if entry.interface == guard.name]
+            failsafe.put(self._maps.by_name["failsafe"], ways)
+            record = self._attach_one(guard, ifindex)
             status = replace(status, mode=record.mode, why=record.why, attached=True)
         except (KernelError, libbpf.LibbpfError) as error:
             status = replace(status, problem=str(error))
-        self._status[interface.name] = status
+        self._status[guard.name] = status
 
-    def _attach_one(self, interface: Interface, ifindex: int) -> attachment.Record:
-        program, pin = self._program(interface), self._pin(interface.name)
-        record = self._records.by_name.get(interface.name) or self._unrecorded(interface.name, ifindex)
-        attachment.quiet_offloads(interface.name, self._records, record)
-        same_mode = interface.xdp in ("auto", record.mode)
+    def _prune(self) -> None:
+        """Forget networks and failsafe entries that nothing asks for any more.
+
+        An interface with a problem may still have a program of its former role: its networks stay.
+        """
+        wanted: set[bytes] = set()
+        for guard in self._guards.interfaces:
+            wanted |= network_keys(self._status[guard.name].ifindex or 0, guard)
+        spared = {status.ifindex for status in self._status.values() if status.problem and status.ifindex}
+        prune_networks(self._maps.by_name["networks"], wanted, spared)
+        failsafe.prune(self._maps.by_name["failsafe"], self._guards.failsafe)
+
+    def _attach_one(self, guard: Guard, ifindex: int) -> attachment.Record:
+        pin = self._pin(guard.name)
+        if guard.mode == "off":
+            return self._without(guard.name, "xdp is off, as configured")
+        program = self._program(self._role(guard))
+        record = self._records.by_name.get(guard.name) or self._unrecorded(guard.name, ifindex)
+        attachment.quiet_offloads(guard.name, self._records, record)
+        same_mode = guard.mode in ("auto", record.mode)
         if same_mode and attachment.adopt(program, ifindex, pin):
-            self._records.by_name[interface.name] = record
+            self._records.by_name[guard.name] = record
             self._records.save()
             return record
         attachment.detach(pin)  # another mode was configured, or a link of unknown origin
-        record.mode, record.why = attachment.choose_mode(
-            interface.xdp, lambda mode: self._attempt(interface, ifindex, mode)
-        )
-        self._records.by_name[interface.name] = record
+        try:
+            record.mode, record.why = attachment.choose_mode(
+                guard.mode, lambda mode: self._attempt(guard, ifindex, mode)
+            )
+        except attachment.Refused as refused:
+            return self._without(guard.name, str(refused))
+        self._records.by_name[guard.name] = record
         self._records.save()
         return record
+
+    def _without(self, name: str, why: str) -> attachment.Record:
+        """Take the program off, if there is one, and give the offloads back: nftables sees every packet."""
+        attachment.detach(self._pin(name))
+        self._forget(name)
+        return attachment.Record(NFTABLES, why)
 
     def _unrecorded(self, interface: str, ifindex: int) -> attachment.Record:
         """What the kernel says of a link whose record a crash lost, so that it is adopted, not detached."""
@@ -205,26 +267,31 @@ class DataPlane:
             return attachment.Record("none", "")
         return attachment.Record(netlink.xdp_mode(interface), "adopted; why it was chosen was not recorded")
 
-    def _attempt(self, interface: Interface, ifindex: int, mode: str) -> str | None:
-        program = self._program(interface)
+    def _attempt(self, guard: Guard, ifindex: int, mode: str) -> str | None:
+        role = self._role(guard)
+        program = self._program(role)
         if mode == "offload":
-            role = Verdict[interface.unparsed_verdict.upper()]
             try:
-                program = self._maps.load(PROGRAM, self._role(role), ifindex)
+                program = self._load(role, ifindex)
             except KernelError as error:
                 return f"the device does not load it ({str(error).splitlines()[0]})"
-        return attachment.attach(program, ifindex, mode, self._pin(interface.name))
+        return attachment.attach(program, ifindex, mode, self._pin(guard.name))
 
     def _release(self, name: str) -> None:
         attachment.detach(self._pin(name))
-        attachment.restore_offloads(name, self._records.by_name.pop(name))
-        self._records.save()
-        self._status.pop(name, None)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """Give the offloads back as they were, and drop the record."""
+        record = self._records.by_name.pop(name, None)
+        if record:
+            attachment.restore_offloads(name, record)
+            self._records.save()
 
     def interfaces(self) -> list[InterfaceStatus]:
-        """Every interface of the policy, as it is now."""
+        """Every interface that was configured, as it is now."""
         with self._lock:
-            return [self._status[each.name] for each in self._policy.interfaces if each.name in self._status]
+            return [self._status[each.name] for each in self._guards.interfaces if each.name in self._status]
 
     def close(self) -> None:
         """Give the fds back; links and maps stay pinned, enforcement goes on."""

@@ -53,13 +53,17 @@ def _value(entries: list[Failsafe]) -> layout.Failsafe:
     return value
 
 
-def write(failsafe: Map, entries: Iterable[Failsafe]) -> None:
-    """Make the map hold exactly these; entries that stay keep the packets they counted this second."""
-    wanted = {key: _value(group) for key, group in _values(entries).items()}
-    for key, value in wanted.items():
-        held = failsafe.lookup(key)
-        if held is None or held[_COUNTED:] != bytes(value)[_COUNTED:]:
-            failsafe.update(key, bytes(value))
+def put(failsafe: Map, entries: Iterable[Failsafe]) -> None:
+    """Add these; entries that stay as they are keep the packets they counted this second."""
+    for key, group in _values(entries).items():
+        value, held = bytes(_value(group)), failsafe.lookup(key)
+        if held is None or held[_COUNTED:] != value[_COUNTED:]:
+            failsafe.update(key, value)
+
+
+def prune(failsafe: Map, entries: Iterable[Failsafe]) -> None:
+    """Take out everything but these."""
+    wanted = _values(entries)
     for key in failsafe.all_keys():
         if key not in wanted:
             failsafe.delete(key)

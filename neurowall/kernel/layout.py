@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ctypes mirror of bpf/neurowall.h, and the proof that an object file agrees with it.
+"""The ctypes mirror of bpf/neurowall.h. agreement.py proves that an object file agrees with it.
 
 Fields are in the machine's byte order except those named in BIG_ENDIAN of their struct (the header's
 __be types): these hold the bytes as on the wire, so on a little-endian machine set them with
@@ -7,34 +7,18 @@ int.from_bytes(packed, sys.byteorder) or socket.htons.
 """
 
 import ctypes as c
-import hashlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import ClassVar
 
-from neurowall.kernel import btf
-from neurowall.model.errors import KernelError
 from neurowall.model.reasons import Reason, Verdict
-
-
-class LayoutError(KernelError):
-    """An object file was built from another neurowall.h; *differences* lists every one."""
-
-    def __init__(self, path: Path, differences: tuple[str, ...]) -> None:
-        lines = "".join(f"\n  {line}" for line in differences)
-        super().__init__(
-            f"{path} does not match this version of Neurowall, reinstall it or run 'make objects':{lines}"
-        )
-        self.differences = differences
 
 
 class Constant:
     """enum nw_constant. Not an enum here: its values repeat, and equal members would be one."""
 
-    ABI = 4
+    ABI = 5
     LINE_SLOTS = 7
     LINE6_SLOTS = 3
     FAILSAFE_PREFIXES = 4
@@ -54,6 +38,7 @@ class Constant:
     NETS_WORDS = 1 << 22
     NET_CLASS = 0x7FFF
     NET_LONGER = 0x8000
+    NETWORK_BITS = 64
 
 
 class Engine(IntEnum):
@@ -71,14 +56,14 @@ class Timed(IntEnum):
     BLOCK = 2
 
 
-class _Mirror(c.Structure):
+class Mirror(c.Structure):
     """A struct of the header; C_NAME is its name there."""
 
     C_NAME: ClassVar[str]
     BIG_ENDIAN: ClassVar[frozenset[str]] = frozenset()
 
 
-class Config(_Mirror):
+class Config(Mirror):
     """What a program is loaded with: the whole of .rodata."""
 
     C_NAME = "nw_config"
@@ -96,6 +81,8 @@ class Config(_Mirror):
     failsafe: int
     dry_run: int
     role: int
+    networks: int
+    destinations: int
     _fields_ = (
         ("hash_multiplier", c.c_uint64 * 2),
         ("hash_addend", c.c_uint64 * 2),
@@ -111,10 +98,12 @@ class Config(_Mirror):
         ("failsafe", c.c_uint32),
         ("dry_run", c.c_uint32),
         ("role", c.c_uint32),
+        ("networks", c.c_uint32),
+        ("destinations", c.c_uint32),
     )
 
 
-class Line(_Mirror):
+class Line(Mirror):
     """One line of a bucket table. A slot is address << 32 | class << 16 | length; a host has length 0."""
 
     C_NAME = "nw_line"
@@ -123,7 +112,7 @@ class Line(_Mirror):
     _fields_ = (("slots", c.c_uint64 * Constant.LINE_SLOTS), ("metadata", c.c_uint64))
 
 
-class Line6(_Mirror):
+class Line6(Mirror):
     """One line of the table of IPv6 entries. A tag is length << 16 | class, addresses are in two halves."""
 
     C_NAME = "nw_line6"
@@ -137,7 +126,7 @@ class Line6(_Mirror):
     )
 
 
-class Lengths6(_Mirror):
+class Lengths6(Mirror):
     """Which lengths IPv6 prefixes have in the /32s of one hash; the longest is the lowest bit."""
 
     C_NAME = "nw_lengths6"
@@ -146,7 +135,7 @@ class Lengths6(_Mirror):
     _fields_ = (("upper", c.c_uint64), ("lower", c.c_uint64))
 
 
-class Prefix4(_Mirror):
+class Prefix4(Mirror):
     """Key of prefixes4: length in bits, address as on the wire."""
 
     C_NAME = "nw_prefix4"
@@ -156,7 +145,7 @@ class Prefix4(_Mirror):
     _fields_ = (("length", c.c_uint32), ("address", c.c_uint32))
 
 
-class Prefix6(_Mirror):
+class Prefix6(Mirror):
     """Key of prefixes6: length in bits, address as on the wire."""
 
     C_NAME = "nw_prefix6"
@@ -165,7 +154,7 @@ class Prefix6(_Mirror):
     _fields_ = (("length", c.c_uint32), ("address", c.c_uint8 * 16))
 
 
-class Host6(_Mirror):
+class Host6(Mirror):
     """Key of hosts6: the address as on the wire."""
 
     C_NAME = "nw_host6"
@@ -173,7 +162,7 @@ class Host6(_Mirror):
     _fields_ = (("address", c.c_uint8 * 16),)
 
 
-class Class(_Mirror):
+class Class(Mirror):
     """Value of classes: a model.reasons.Verdict, 1 once the class is defined, a Timed, the class after it."""
 
     C_NAME = "nw_class"
@@ -189,7 +178,7 @@ class Class(_Mirror):
     )
 
 
-class Expiry(_Mirror):
+class Expiry(Mirror):
     """Value of the timed_* maps: ends in nanoseconds of CLOCK_MONOTONIC, 0 for none."""
 
     C_NAME = "nw_expiry"
@@ -198,7 +187,7 @@ class Expiry(_Mirror):
     _fields_ = (("allow_until", c.c_uint64), ("block_until", c.c_uint64))
 
 
-class Counter(_Mirror):
+class Counter(Mirror):
     """Value of the counters, one for each possible cpu; bytes of frames without FCS."""
 
     C_NAME = "nw_counter"
@@ -207,7 +196,7 @@ class Counter(_Mirror):
     _fields_ = (("packets", c.c_uint64), ("bytes", c.c_uint64))
 
 
-class Population(_Mirror):
+class Population(Mirror):
     """How many entries each map holds."""
 
     C_NAME = "nw_population"
@@ -223,7 +212,7 @@ class Population(_Mirror):
     )
 
 
-class FailsafeKey(_Mirror):
+class FailsafeKey(Mirror):
     """Key of failsafe: the gateway's own address (IPv4 in the last four bytes) and port on the wire."""
 
     C_NAME = "nw_failsafe_key"
@@ -242,7 +231,7 @@ class FailsafeKey(_Mirror):
     )
 
 
-class Failsafe(_Mirror):
+class Failsafe(Mirror):
     """Value of failsafe: who may come in (IPv4 in the last four bytes), how often, the current second."""
 
     C_NAME = "nw_failsafe"
@@ -262,9 +251,25 @@ class Failsafe(_Mirror):
     )
 
 
-STRUCTS: tuple[type[_Mirror], ...] = (
+class Network(Mirror):
+    """Key of networks: length NETWORK_BITS and the prefix's own, IPv4 in the address's first four bytes."""
+
+    C_NAME = "nw_network"
+    length: int
+    ifindex: int
+    family: int
+    address: c.Array[c.c_uint8]
+    _fields_ = (
+        ("length", c.c_uint32),
+        ("ifindex", c.c_uint32),
+        ("family", c.c_uint32),
+        ("address", c.c_uint8 * 16),
+    )
+
+
+STRUCTS: tuple[type[Mirror], ...] = (
     Config, Line, Line6, Lengths6, Prefix4, Prefix6, Host6, Class, Expiry, Counter, Population, FailsafeKey,
-    Failsafe,
+    Failsafe, Network,
 )  # fmt: skip
 
 ENUMS: Mapping[str, Mapping[str, int]] = {
@@ -314,100 +319,5 @@ MAPS: Mapping[str, MapLayout] = {
     "class_counters": MapLayout(_PERCPU_ARRAY, "__u32", "struct nw_counter"),
     "reason_counters": MapLayout(_PERCPU_ARRAY, "enum nw_reason", "struct nw_counter"),
     "failsafe": MapLayout(_HASH, "struct nw_failsafe_key", "struct nw_failsafe"),
+    "networks": MapLayout(_LPM_TRIE, "struct nw_network", "__u32", _NO_PREALLOC),
 }
-
-
-def _absent(kind: str, here: Mapping[str, object], there: Mapping[str, object]) -> Iterator[str]:
-    """Names that only one side has."""
-    for name in sorted(there.keys() - here.keys()):
-        yield f"{kind} {name} is in the object but not in layout.py"
-    for name in sorted(here.keys() - there.keys()):
-        yield f"{kind} {name} is in layout.py but not in the object"
-
-
-def _mirror_members(mirror: type[_Mirror]) -> dict[str, tuple[int, int, bool]]:
-    """Field name to (offset, size, whether its bytes are in network order)."""
-    fields = {name: getattr(mirror, name) for name, *_ in mirror._fields_}
-    return {name: (field.offset, field.size, name in mirror.BIG_ENDIAN) for name, field in fields.items()}
-
-
-def _struct_differences(mirror: type[_Mirror], found: btf.Struct) -> Iterator[str]:
-    where = f"struct {found.name}"
-    here = _mirror_members(mirror)
-    there = {
-        each.name: (each.offset, each.size, re.match(r"__be\d", each.type) is not None)
-        for each in found.members
-    }
-    yield from _absent(f"{where}: field", here, there)
-    for name in (name for name in there if name in here):
-        for what, ours, theirs in zip(
-            ("offset", "size", "network order"), here[name], there[name], strict=True
-        ):
-            if ours != theirs:
-                yield f"{where}: field {name} has {what} {theirs} in the object, {ours} in layout.py"
-    if found.size != c.sizeof(mirror):
-        yield f"{where} has {found.size} bytes in the object, {c.sizeof(mirror)} in layout.py"
-
-
-def _enum_differences(name: str, found: Mapping[str, int]) -> Iterator[str]:
-    yield from _absent(f"enum {name}:", ENUMS[name], found)
-    for value in (value for value in found if value in ENUMS[name]):
-        if found[value] != ENUMS[name][value]:
-            yield f"enum {name}: {value} is {found[value]} in the object, {ENUMS[name][value]} here"
-
-
-def _map_differences(found: btf.Map) -> Iterator[str]:
-    ours = MAPS[found.name]
-    theirs = MapLayout(found.kind, found.key, found.value, found.flags)
-    for what in ("kind", "key", "value", "flags"):
-        if getattr(ours, what) != getattr(theirs, what):
-            yield (
-                f"map {found.name}: {what} is {getattr(theirs, what)} in the object, "
-                f"{getattr(ours, what)} in layout.py"
-            )
-
-
-def _own(named: Mapping[str, object]) -> dict[str, object]:
-    """Those of the header: its names all start with nw_."""
-    return {name: each for name, each in named.items() if name.startswith("nw_")}
-
-
-def _differences(found: btf.Btf) -> Iterator[str]:
-    mirrors = {mirror.C_NAME: mirror for mirror in STRUCTS}
-    yield from _absent("struct", mirrors, _own(found.structs))
-    for name in mirrors.keys() & found.structs.keys():
-        yield from _struct_differences(mirrors[name], found.structs[name])
-    yield from _absent("enum", ENUMS, _own(found.enums))
-    for name in ENUMS.keys() & found.enums.keys():
-        yield from _enum_differences(name, found.enums[name])
-    yield from _absent("map", MAPS, found.maps)
-    for name in MAPS.keys() & found.maps.keys():
-        yield from _map_differences(found.maps[name])
-    constants = dict(found.sections.get(".rodata", {}))
-    if constants != {"nw_config": "struct nw_config"}:
-        yield f".rodata holds {constants} in the object, it must hold struct nw_config nw_config alone"
-
-
-def check(path: Path) -> None:
-    """Compare the object file at *path* with this module: sizes, offsets, enum values, maps' types.
-
-    LayoutError lists every difference; BtfError if the file has no readable BTF.
-    """
-    differences = tuple(_differences(btf.read(path)))
-    if differences:
-        raise LayoutError(path, differences)
-
-
-def abi_hash(path: Path) -> str:
-    """A SHA-256 (hex) over what pinned maps depend on: shared structs and enums, kinds and types of maps.
-
-    Capacities (max_entries) are not part of it. BtfError if the file has no readable BTF.
-    """
-    found = btf.read(path)
-    maps = [
-        (each.name, each.kind, each.key, each.key_size, each.value, each.value_size, each.flags)
-        for each in found.maps.values()
-    ]
-    enums = {name: sorted(values.items()) for name, values in found.enums.items() if name.startswith("nw_")}
-    shared = (sorted(_own(found.structs).items()), sorted(enums.items()), sorted(maps))
-    return hashlib.sha256(repr(shared).encode()).hexdigest()

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from neurowall.kernel import buckets6, filters, layout, libbpf, pins, timed
+from neurowall.kernel import agreement, buckets6, filters, layout, libbpf, pins, timed
 from neurowall.kernel.buckets import Seeds, lines_for
 from neurowall.kernel.lists import ListMaps
 from neurowall.kernel.maps import Map
@@ -24,9 +24,10 @@ _ONLY = {  # maps that the other engine does not have
     ),
     "classic": ("hosts6", "prefixes6", "population"),
 }
+_PROGRAMS = ("nw_ingress", "nw_internal")
 _CONFIG = "config"  # the pinned .rodata: what the programs on these maps are loaded with
 _FIELDS = ("hosts4", "prefixes4", "hosts6", "prefixes6", "classes")
-_KEPT = ("reason_counters", "failsafe")  # say nothing of lists: a larger set goes on with them
+_KEPT = ("reason_counters", "failsafe", "networks")  # say nothing of lists: a larger set goes on with them
 
 
 def sizes_of(engine: EngineName, capacity: Capacity) -> dict[str, int]:
@@ -131,7 +132,7 @@ class MapSet:
 
 
 def _origin(source: Path, engine: EngineName) -> str:
-    return hashlib.sha256(f"{layout.abi_hash(source)} {engine}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{agreement.abi_hash(source)} {engine}".encode()).hexdigest()[:12]
 
 
 def _holds(larger: Capacity, smaller: Capacity) -> bool:
@@ -164,6 +165,13 @@ def _first_config(engine: EngineName, capacity: Capacity) -> layout.Config:
     return config
 
 
+def _select(loading: libbpf.Object, program: str) -> None:
+    """Load this program alone."""
+    for other in _PROGRAMS:
+        if other != program:
+            loading.skip_program(other)
+
+
 def _load(
     source: Path,
     engine: EngineName,
@@ -189,6 +197,7 @@ def _load(
                 loading.reuse_map(name, by_name[name].fd)
             elif name in sizes:
                 loading.set_max_entries(name, sizes[name])
+        _select(loading, program or _PROGRAMS[0])
         if ifindex:
             loading.set_ifindex(program, ifindex)
         try:

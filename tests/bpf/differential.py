@@ -24,6 +24,9 @@ def fill(firewall: Firewall, policy: Policy) -> None:
             if any(_covers(line, network.network_address, network.prefixlen) for line in each.lines)
         }
         firewall.put(str(network), index % 16 * 2 + (2 if "allow" in covering else 1))
+    firewall.clear_networks()
+    for text in policy.networks or ():
+        firewall.put_network(str(parsed(text)))
     for way in policy.failsafe:
         firewall.put_failsafe(
             way.address, way.port, [way.source], ifindex=LOOPBACK, packets_per_second=1 << 31
@@ -51,7 +54,12 @@ def disagreements(firewall: Firewall, policy: Policy, r: Random, count: int) -> 
     """Over *count* random frames and as many policies as that gives; *policy* sets the role."""
     for i in range(count):
         if i % FRAMES_PER_POLICY == 0:
-            policy = frames.policy(r, unparsed=policy.unparsed, failsafe=bool(policy.failsafe))
+            policy = frames.policy(
+                r,
+                unparsed=policy.unparsed,
+                failsafe=bool(policy.failsafe),
+                internal=policy.destinations,
+            )
             fill(firewall, policy)
         if found := disagreement(firewall, policy, frames.frame(r)):
             yield found

@@ -237,8 +237,11 @@ def entry(r: Random) -> str:
     return f"{address}/{r.choice(lengths)}"
 
 
-def policy(r: Random, *, unparsed: str, failsafe: bool) -> Policy:
-    """Overlapping lists of both verdicts; with *failsafe* the gateway's port for one net of each family."""
+def policy(r: Random, *, unparsed: str, failsafe: bool, internal: bool = False) -> Policy:
+    """Overlapping lists of both verdicts; with *failsafe* the gateway's port for one net of each family.
+
+    *internal*: with some networks behind the interface, and destinations that are listed.
+    """
     lists = [
         NamedList(r.choice(VERDICTS), tuple(entry(r) for _ in range(r.randrange(1, 8))))
         for _ in range(r.randrange(4))
@@ -253,4 +256,22 @@ def policy(r: Random, *, unparsed: str, failsafe: bool) -> Policy:
         Failsafe(GATEWAY4, FAILSAFE_PORT, str(ip_network("198.51.100.0/25"))),
         Failsafe(GATEWAY6, FAILSAFE_PORT, "2001:db8:bad::/64"),
     )
-    return Policy(tuple(lists), ways if failsafe else (), unparsed)
+    policy = Policy(tuple(lists), ways if failsafe else (), unparsed)
+    return with_destinations(r, policy) if internal else policy
+
+
+def with_destinations(r: Random, policy: Policy) -> Policy:
+    """The same for an internal interface."""
+    targets = NamedList(r.choice(VERDICTS), tuple(target(r) for _ in range(r.randrange(2, 6))))
+    whole = ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1")
+    homes = tuple(entry(r) for _ in range(r.randrange(6)))
+    networks = homes + r.choice(((), whole, whole, whole[:2], whole[1:], whole[2:]))
+    lists = (*policy.lists, targets)
+    return replace(policy, lists=lists, networks=networks, destinations=True)
+
+
+def target(r: Random) -> str:
+    """An entry that covers one of the destinations."""
+    address = ip_address(r.choice(TARGETS4 if r.randrange(2) else TARGETS6))
+    bits = address.max_prefixlen
+    return f"{address}/{r.choice((2, bits // 4, bits - 8, bits - 4, bits - 1, bits, bits))}"

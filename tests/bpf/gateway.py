@@ -13,13 +13,15 @@ from pathlib import Path
 from neurowall.data.state import StateStore
 from neurowall.kernel import libbpf
 from neurowall.kernel.dataplane import DataPlane
+from neurowall.kernel.guards import Role
 from neurowall.logic.engine import Engine
 from neurowall.model.policy import Capacity, Interface, ListSpec, Policy
-from neurowall.model.reasons import Reason
+from neurowall.model.reasons import Reason, Verdict
 from tests.bpf.frames import ADDRESSES
 from tests.bpf.oracle_lists import Finding, RawList
 
 EXTERNAL = Interface(name="nw-none", zone="external")  # never attached
+ROLE = Role(unparsed=Verdict.DROP)
 CAPACITY = Capacity(hosts4=4000, prefixes4=1000, hosts6=2000, prefixes6=1000, classes=4096)
 ACTIONS = {libbpf.XDP_DROP: "drop", libbpf.XDP_PASS: "pass"}
 _UDP = b"\x9c\x40\x00\x35\x00\x08\x00\x00"
@@ -37,6 +39,8 @@ def frame(family: int, source: int) -> bytes:
 
 class Gateway:
     """One instance in directories of its own, attached to nothing."""
+
+    role = ROLE
 
     def __init__(self, engine: str, folder: Path, capacity: Capacity = CAPACITY) -> None:
         self.policy = Policy.model_validate(
@@ -83,7 +87,7 @@ class Gateway:
 
     @property
     def _program(self) -> int:
-        return self.plane._program(EXTERNAL)
+        return self.plane._program(self.role)
 
     def disagreements(self, family: int, expected: Mapping[int, Finding]) -> Iterator[str]:
         """What packets from these sources got, where that is not what was expected; counters included."""

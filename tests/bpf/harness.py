@@ -31,6 +31,7 @@ _BUCKETS_ONLY = (
     *("lines", "filter4", "bitmap", "nets4", "long4", "registry4"),
     *("lines6", "filter6", "lengths6", "spilled6"),
 )
+_PER_CPU = ("reason_counters", "class_counters", "last_class")
 _REASONS = len(Reason)
 
 
@@ -60,10 +61,15 @@ class Firewall:
         unparsed: str = DROP,
         failsafe: bool = False,
         dry_run: bool = False,
+        networks: bool = False,
+        destinations: bool = False,
         lines: int = 64,
         path: Path | None = None,
     ) -> None:
-        """Load *path* (default: the shipped object) for a role; *lines* is a power of two from 2."""
+        """Load *path* (default: the shipped object) for a role; *lines* is a power of two from 2.
+
+        With *networks* or *destinations* it is the program of internal interfaces.
+        """
         self.engine, self.lines = engine, lines
         self._cpus = _possible_cpus()
         self._population = dict.fromkeys(_KEY_SIZES, 0)
@@ -80,11 +86,16 @@ class Firewall:
             unparsed_verdict=Verdict[unparsed.upper()],
             failsafe=failsafe,
             dry_run=dry_run,
+            networks=networks,
+            destinations=destinations,
         )
         config.hash_multiplier[:] = list(MULTIPLIERS)
         config.hash_addend[:] = list(ADDENDS)
-        self._load(config, failsafe=failsafe)
-        self._program = self._object.program_fd("nw_ingress")
+        programs = ["nw_ingress", "nw_internal"]
+        program = programs.pop(networks or destinations)
+        self._object.skip_program(*programs)
+        self._load(config, failsafe=failsafe, networks=networks)
+        self._program = self._object.program_fd(program)
         self._counters = self._object.map_fd("reason_counters")
         self._before = self.reason_counters()
         self.tables: Tables4 | None = None
@@ -95,7 +106,7 @@ class Firewall:
             self.tables = Tables4(hosts, longer, filter4, bitmap, nets4)
             self.tables6 = Tables6(self._fd("lines6"), lines, self._fd("filter6"), self._fd("lengths6"))
 
-    def _load(self, config: layout.Config, *, failsafe: bool) -> None:
+    def _load(self, config: layout.Config, *, failsafe: bool, networks: bool) -> None:
         self._object.set_constants(bytes(config))
         for name in _KEY_SIZES:
             self._object.set_max_entries(name, CAPACITY)
@@ -107,7 +118,8 @@ class Firewall:
         self._object.set_max_entries("spilled6", CAPACITY)
         self._object.set_max_entries("filter4", max(1, self.lines * FILTER4_BITS // 64))
         skipped = () if self.engine == "buckets" else _BUCKETS_ONLY
-        for name in (*skipped, *(() if failsafe else ("failsafe",))):
+        unused = [name for name, used in (("failsafe", failsafe), ("networks", networks)) if not used]
+        for name in (*skipped, *unused):
             self._object.skip_map(name)
         self._object.load()
 
@@ -144,6 +156,11 @@ class Firewall:
         # struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         context = struct.pack("=6I", 0, len(frame), 0, ifindex, 0, 0) if ifindex else None
         return _ACTIONS[libbpf.program_run(self._program, frame, context=context)[0]]
+
+    def program_size(self) -> tuple[int, int, int]:
+        """Bytes of its code for the kernel and for the CPU, and instructions that the verifier followed."""
+        info = libbpf.program_info(self._program)
+        return int(info.xlated_prog_len), int(info.jited_prog_len), int(info.verified_insns)
 
     def reason_counters(self) -> list[tuple[int, int]]:
         """(packets, bytes) of every reason, in the order of the enum, summed over CPUs."""
@@ -269,6 +286,21 @@ class Firewall:
         value += b"".join(prefixes).ljust(64, b"\0") + b"".join(masks).ljust(64, b"\0")
         libbpf.map_update(self._fd("failsafe"), key, value)
 
+    # -- networks
+
+    def put_network(self, text: str, *, ifindex: int = LOOPBACK) -> None:
+        """Say that these addresses live behind an interface."""
+        network = ip_network(text)
+        address = network.network_address.packed.ljust(16, b"\0")
+        key = struct.pack("=III", 64 + network.prefixlen, ifindex, network.version) + address
+        libbpf.map_update(self._fd("networks"), key, bytes(4))
+
+    def clear_networks(self) -> None:
+        """Say that nothing lives behind any interface."""
+        if (fd := self._fd("networks")) >= 0:
+            for key in _keys(fd, 28):
+                libbpf.map_delete(fd, key)
+
     # -- everything
 
     def dump(self) -> dict[str, object]:
@@ -280,7 +312,7 @@ class Firewall:
             if (fd := self._fd(name)) < 0:
                 continue
             info = libbpf.map_info(fd)
-            width = int(info.value_size) * (self._cpus if name.endswith("_counters") else 1)
+            width = int(info.value_size) * (self._cpus if name in _PER_CPU else 1)
             keys = sorted(_keys(fd, int(info.key_size)))
             found[name] = [(key, libbpf.map_lookup(fd, key, width)) for key in keys]
         return found

@@ -43,11 +43,13 @@ class Failsafe:
 
 @dataclass(frozen=True)
 class Policy:
-    """What the verdict depends on, besides the frame."""
+    """What the verdict depends on, besides the frame. networks: behind the interface, None: any source."""
 
     lists: tuple[NamedList, ...] = ()
     failsafe: tuple[Failsafe, ...] = ()
     unparsed: str = "drop"
+    networks: tuple[str, ...] | None = None
+    destinations: bool = False
 
 
 @dataclass
@@ -228,17 +230,38 @@ def udp(packet: Packet) -> Transport:
 
 
 def decide(packet: Packet, header: Transport, policy: Policy) -> Verdict:
-    """Essential traffic, failsafe, lists, and what is left for the stack."""
+    """Essential traffic, spoofed sources, failsafe, lists, and what is left for the stack."""
     if reason := essential(packet, header):
         return "pass", reason
+    if policy.networks is not None and is_spoofed(packet, policy.networks):
+        return "drop", "spoofed"
     if is_failsafe(packet, header, policy.failsafe):
         return "pass", "failsafe"
-    found = {each.verdict for each in policy.lists if covers(each.lines, packet.source)}
+    found = by_lists(policy, packet.source, "")
+    if not found and policy.destinations and is_unicast(packet.destination):
+        found = by_lists(policy, packet.destination, "destination-")
+    return found or ("pass", unlisted(packet, header))
+
+
+def by_lists(policy: Policy, address: Address, prefix: str) -> Verdict | None:
+    """What the lists say of an address, if anything; *prefix* goes before the reason."""
+    found = {each.verdict for each in policy.lists if covers(each.lines, address)}
     if "allow" in found:
-        return "pass", "allow-list"
-    if "block" in found:
-        return "drop", "block-list"
-    return "pass", unlisted(packet, header)
+        return "pass", f"{prefix}allow-list"
+    return ("drop", f"{prefix}block-list") if "block" in found else None
+
+
+def is_spoofed(packet: Packet, networks: Sequence[str]) -> bool:
+    """Whether the source lives elsewhere; link-local ones live everywhere, but only talk within the link."""
+    within = packet.destination in LINK_LOCAL or packet.destination in LINK_MULTICAST
+    if packet.source in LINK_LOCAL and within:
+        return False
+    return not covers(networks, packet.source)
+
+
+def is_unicast(address: Address) -> bool:
+    """Whether it may be an address of somebody beyond the link."""
+    return not (address.is_multicast or address.is_link_local or str(address) == "255.255.255.255")
 
 
 def essential(packet: Packet, header: Transport) -> str | None:

@@ -21,7 +21,7 @@ from neurowall.kernel import libbpf
 from neurowall.model.errors import ApplyError
 from neurowall.model.reasons import Reason
 from tests.bpf.conftest import ENGINES
-from tests.bpf.gateway import EXTERNAL, Gateway, frame, gateways
+from tests.bpf.gateway import ROLE, Gateway, frame, gateways
 from tests.bpf.listsets import written
 from tests.bpf.oracle_lists import RawList
 from tests.bpf.test_updates import MUTATIONS, mutate
@@ -77,7 +77,7 @@ def reading(gateway: Gateway) -> Iterator[Reader]:
     """A reader of all sources on the last CPU, this process on the first."""
     cpus = os.sched_getaffinity(0)
     frames = [frame(family, source) for family, column in SOURCES.items() for source in column]
-    reader = Reader(gateway.plane._program(EXTERNAL), frames)
+    reader = Reader(gateway.plane._program(ROLE), frames)
     os.sched_setaffinity(0, {min(cpus)})
     try:
         yield reader

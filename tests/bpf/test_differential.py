@@ -12,6 +12,7 @@ from neurowall.model.reasons import Reason
 from tests.bpf import frames
 from tests.bpf.conftest import ENGINES, MakeFirewall
 from tests.bpf.differential import disagreement, disagreements, fill
+from tests.bpf.frames import rarely
 from tests.bpf.harness import DROP, PASS
 from tests.bpf.oracle import Policy, judge
 
@@ -48,6 +49,28 @@ def test_shrinking_frames(make_firewall: MakeFirewall, engine: str, unparsed: st
     agrees()
 
 
+@engines
+def test_random_frames_of_an_internal_interface(make_firewall: MakeFirewall, engine: str) -> None:
+    """The same, with networks behind the interface and listed destinations."""
+    firewall = make_firewall(engine=engine, failsafe=True, networks=True, destinations=True, lines=2)
+    r = Random(f"internal {engine}")
+    start = frames.policy(r, unparsed=DROP, failsafe=True, internal=True)
+    found = next(disagreements(firewall, start, r, 40_000), None)
+    assert found is None, found
+
+
+@pytest.mark.soak
+@engines
+def test_many_random_frames_of_an_internal_interface(make_firewall: MakeFirewall, engine: str) -> None:
+    """Other frames every time; the seed is in the failure."""
+    firewall = make_firewall(engine=engine, failsafe=True, networks=True, destinations=True, lines=2)
+    seed = Random().getrandbits(64)
+    r = Random(seed)
+    start = frames.policy(r, unparsed=DROP, failsafe=True, internal=True)
+    found = next(disagreements(firewall, start, r, 500_000), None)
+    assert found is None, f"seed {seed}: {found}"
+
+
 @pytest.mark.soak
 @engines
 @roles
@@ -67,7 +90,7 @@ def test_the_generator_reaches_every_reason_often_enough() -> None:
     policy = Policy()
     for i in range(count):
         if i % 50 == 0:
-            policy = frames.policy(r, unparsed=r.choice((PASS, DROP)), failsafe=True)
+            policy = frames.policy(r, unparsed=r.choice((PASS, DROP)), failsafe=True, internal=rarely(r, 3))
         seen[judge(frames.frame(r), policy)[1]] += 1
     rare = {reason.label: seen[reason.label] for reason in Reason if seen[reason.label] < count / 1000}
     assert rare == {}

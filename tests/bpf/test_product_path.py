@@ -15,19 +15,21 @@ import pytest
 from neurowall.kernel import filters, libbpf
 from neurowall.kernel.classiclists import ClassicLists
 from neurowall.kernel.dataplane import DataPlane
+from neurowall.kernel.guards import Role
 from neurowall.logic import compile as compiler
 from neurowall.logic.compile import NamedList, compile_image
 from neurowall.logic.difference import Difference, difference
 from neurowall.model.image import Image, Table
 from neurowall.model.listfile import parse_list
 from neurowall.model.policy import Capacity, Interface, Policy
-from neurowall.model.reasons import Reason
+from neurowall.model.reasons import Reason, Verdict
 from tests.bpf import frames, oracle
 from tests.bpf.conftest import ENGINES
 from tests.bpf.frames import probe
 
 SMALL = Capacity(hosts4=1024, prefixes4=256, hosts6=256, prefixes6=256, classes=64)
 EXTERNAL = Interface(name="nw-none", zone="external")  # never attached
+ROLE = Role(unparsed=Verdict.DROP)
 CROWD = [f"198.51.{100 + i // 256}.{i % 256}" for i in range(512)]  # more than the smallest table holds
 ACTIONS = {libbpf.XDP_DROP: "drop", libbpf.XDP_PASS: "pass"}
 
@@ -58,7 +60,7 @@ class Product:
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
         self.image = Image(Table.empty(4), Table.empty(6), {})
-        self.program = plane._program(EXTERNAL)
+        self.program = plane._program(ROLE)
 
     def apply(self, policy: oracle.Policy) -> Iterator[str]:
         """Bring the kernel to these lists; yields after every step what it was."""

@@ -9,32 +9,69 @@ import pytest
 from neurowall.model.reasons import Reason
 from tests.bpf.conftest import ENGINES, MakeFirewall
 from tests.bpf.harness import DROP, PASS, Firewall
-from tests.bpf.packets import GATEWAY, OTHER, SOURCE, SOURCE6, frame4, frame6, raw, tcp, udp
+from tests.bpf.packets import (
+    GATEWAY,
+    HOST,
+    HOST6,
+    OTHER,
+    OTHER6,
+    SOURCE,
+    SOURCE6,
+    frame4,
+    frame6,
+    raw,
+    tcp,
+    udp,
+)  # fmt: skip
 
 BOTH = (False, True)
 
 
-@pytest.mark.parametrize(
-    ("engine", "unparsed", "failsafe", "dry_run"), list(itertools.product(ENGINES, (PASS, DROP), BOTH, BOTH))
-)
+EXTERNAL = ((False, False),)
+INTERNAL = ((True, False), (False, True), (True, True))  # networks, destinations
+ROLES = [
+    *itertools.product(ENGINES, (PASS, DROP), BOTH, BOTH, EXTERNAL),
+    *itertools.product(ENGINES, (PASS,), BOTH, (False,), INTERNAL),
+]
+
+
+@pytest.mark.parametrize(("engine", "unparsed", "failsafe", "dry_run", "internal"), ROLES)
 def test_every_role_loads_and_judges(
-    make_firewall: MakeFirewall, engine: str, unparsed: str, failsafe: bool, dry_run: bool
+    make_firewall: MakeFirewall,
+    engine: str,
+    unparsed: str,
+    failsafe: bool,
+    dry_run: bool,
+    internal: tuple[bool, bool],
 ) -> None:
-    """All sixteen: a branch that the verifier prunes is never verified, so each must be loaded."""
-    firewall = make_firewall(engine=engine, unparsed=unparsed, failsafe=failsafe, dry_run=dry_run)
+    """A branch that the verifier prunes is never verified, so each role must be loaded."""
+    networks, destinations = internal
+    firewall = make_firewall(
+        engine=engine,
+        unparsed=unparsed,
+        failsafe=failsafe,
+        dry_run=dry_run,
+        networks=networks,
+        destinations=destinations,
+    )
     fill(firewall, failsafe=failsafe)
+    for text in ("0.0.0.0/0", "2001:db8::/32") if networks else ():
+        firewall.put_network(text)
     assert firewall.run_uncounted(frame4(SOURCE) / udp()) == DROP
     assert firewall.run_uncounted(frame4(OTHER) / udp()) == PASS
     assert firewall.run_uncounted(frame6(SOURCE6) / udp()) == DROP
     assert firewall.run_uncounted(raw(0x8864)) == unparsed
     assert firewall.run_uncounted(frame4(SOURCE, GATEWAY) / tcp(22)) == (PASS if failsafe else DROP)
+    assert firewall.run_uncounted(frame4(HOST, SOURCE) / udp()) == (DROP if destinations else PASS)
+    assert firewall.run_uncounted(frame6(HOST6, SOURCE6) / udp()) == (DROP if destinations else PASS)
+    assert firewall.run_uncounted(frame6("2001:db9::1", OTHER6) / udp()) == (DROP if networks else PASS)
 
 
 def fill(firewall: Firewall, *, failsafe: bool) -> None:
     """One blocked host of each family, one allowed, and the operator's way in."""
     firewall.put_class(1, DROP)
     firewall.put_class(2, PASS)
-    for entry, class_id in ((SOURCE, 1), (SOURCE6, 1), (OTHER, 2), ("192.0.2.0/25", 1)):
+    for entry, class_id in ((SOURCE, 1), (SOURCE6, 1), (OTHER, 2), ("192.0.2.0/29", 1)):
         firewall.put(entry, class_id)
     if failsafe:
         firewall.put_failsafe(GATEWAY, 22, ["198.51.100.0/24"])
@@ -58,7 +95,8 @@ def test_a_dry_run_changes_no_map(make_firewall: MakeFirewall, engine: str) -> N
         answers = [firewall.run_uncounted(packet) for packet in packets]
         assert answers == [DROP, PASS, DROP, DROP, PASS, PASS, DROP, DROP]
         changed = {name for name, content in firewall.dump().items() if content != before[name]}
-        assert changed == (set() if dry_run else {"reason_counters", "class_counters", "failsafe"})
+        counted = {"reason_counters", "class_counters", "last_class", "failsafe"}
+        assert changed == (set() if dry_run else counted)
 
 
 def test_a_dry_run_follows_the_failsafe_limit(make_firewall: MakeFirewall) -> None:

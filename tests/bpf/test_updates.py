@@ -24,16 +24,19 @@ from neurowall.kernel import buckets6, libbpf, mapset
 from neurowall.kernel.buckets import BucketTable, Seeds
 from neurowall.kernel.buckets6 import Table6
 from neurowall.kernel.dataplane import DataPlane
+from neurowall.kernel.guards import Role
 from neurowall.kernel.prefixes import PrefixTable
 from neurowall.logic.engine import Engine
 from neurowall.model.errors import ApplyError
 from neurowall.model.policy import Capacity, Interface, Policy
+from neurowall.model.reasons import Verdict
 from tests.bpf import frames, oracle
 from tests.bpf.conftest import ENGINES
 from tests.bpf.frames import probe
 
 CAPACITY = Capacity(hosts4=500, prefixes4=500, hosts6=100, prefixes6=100, classes=64)
 EXTERNAL = Interface(name="nw-none", zone="external")  # never attached
+ROLE = Role(unparsed=Verdict.DROP)
 KERNEL = str(Path(kernel.__file__).parent)
 BUSY = [f"198.51.{96 + i // 8}.{i % 8 * 32}" for i in range(128)]  # sixteen /24s
 LENGTHS = (16, 20, 21, 21, 22, 22, 22, 23, 23, 23, 24, 24, 24, 25, 25, 26, 26, 27, 28, 30)
@@ -62,11 +65,12 @@ class Daemon:
     """Engine and data plane over one run and one state directory, as a daemon has them."""
 
     def __init__(self, policy: Policy, folder: Path) -> None:
+        self.engine_name = policy.engine
         self.plane = DataPlane.open(policy, folder / "run")
         self.store = StateStore(folder / "state")
         self.engine = Engine(policy, self.plane, self.store)
         self.engine.start()
-        self.program = self.plane._program(EXTERNAL)
+        self.program = self.plane._program(ROLE)
 
     def die(self) -> None:
         """Leave what a killed process leaves: pins and files, no descriptors."""
@@ -205,7 +209,7 @@ def run_killed(start: Callable[[], Daemon], r: Random, changes: int) -> int:
         name = r.choice(list(LISTS))
         entries = lines(r, name)
         old, new, before = state, state | {name: entries}, daemon.engine.status().generation
-        only = r.choice(("", *WRITERS[daemon.plane._policy.engine]))
+        only = r.choice(("", *WRITERS[daemon.engine_name]))
         at = r.randrange(1, r.choice((5, 20) if only else (100, 1000)))
         if killed(daemon, name, entries, at, only):
             deaths += 1

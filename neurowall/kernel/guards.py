@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What makes the program of one interface differ from another's: its role, and the networks behind it."""
+
+import errno
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Self
+
+from neurowall.kernel import layout
+from neurowall.kernel.libbpf import LibbpfError
+from neurowall.kernel.maps import Map
+from neurowall.model.errors import KernelError
+from neurowall.model.guards import Guard, Guards
+from neurowall.model.reasons import Verdict
+
+_FULL = (errno.E2BIG, errno.ENOSPC)
+_PRESENT = bytes(4)  # the value of a network, which means nothing
+
+
+@dataclass(frozen=True)
+class Role:
+    """The switches of a program: interfaces of one role share one. See struct nw_config."""
+
+    unparsed: Verdict
+    failsafe: bool = False
+    networks: bool = False
+    destinations: bool = False
+
+    @classmethod
+    def of(cls, guard: Guard, guards: Guards) -> Self:
+        """The role of one of these interfaces."""
+        return cls(
+            unparsed=Verdict[guard.unparsed.upper()],
+            failsafe=any(entry.interface == guard.name for entry in guards.failsafe),
+            networks=guard.networks is not None,
+            destinations=guard.checks_destination,
+        )
+
+    @property
+    def program(self) -> str:
+        """Which program of the object has what this role needs, and least beyond it."""
+        return "nw_internal" if self.networks or self.destinations else "nw_ingress"
+
+    def switch(self, config: layout.Config) -> layout.Config:
+        """Set the switches in *config*, and answer it."""
+        config.unparsed_verdict = self.unparsed
+        config.failsafe, config.networks, config.destinations = (
+            self.failsafe,
+            self.networks,
+            self.destinations,
+        )
+        config.role = self.unparsed | self.failsafe << 1 | self.networks << 2 | self.destinations << 3
+        return config
+
+
+def _key(ifindex: int, text: str) -> bytes:
+    network = ip_network(text)
+    key = layout.Network(
+        length=layout.Constant.NETWORK_BITS + network.prefixlen, ifindex=ifindex, family=network.version
+    )
+    key.address[:] = list(network.network_address.packed.ljust(16, b"\0"))
+    return bytes(key)
+
+
+def network_keys(ifindex: int, guard: Guard) -> set[bytes]:
+    """What the map of networks holds for an interface."""
+    return {_key(ifindex, text) for text in guard.networks or ()}
+
+
+def put_networks(networks: Map, keys: Iterable[bytes]) -> None:
+    """Add networks; those that are there stay. KernelError if there is no room."""
+    for key in sorted(keys):
+        try:
+            networks.update(key, _PRESENT)
+        except LibbpfError as error:
+            if error.errno in _FULL:
+                raise KernelError(
+                    f"the interfaces have more than {networks.max_entries:,} networks in all: merge some"
+                ) from error
+            raise
+
+
+def prune_networks(networks: Map, wanted: Collection[bytes], spared: Collection[int]) -> None:
+    """Take out every network that is not wanted, except those of the *spared* interfaces (by ifindex)."""
+    for key in networks.all_keys():
+        if key not in wanted and layout.Network.from_buffer_copy(key).ifindex not in spared:
+            networks.delete(key)
