@@ -59,6 +59,10 @@ class StateStore:
             raise StateError(f"{self.directory}: {problem}") from error
         self._lock = lock
 
+    def exists(self) -> bool:
+        """Whether something was ever saved here."""
+        return self._state.exists()
+
     def close(self) -> None:
         """Give up the lock."""
         if self._lock is not None:

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from neurowall.model.intent import Intent
 
-SCHEMA = "neurowall-state/1"
+SCHEMA = "neurowall-state/2"
+_READABLE = ("neurowall-state/1", SCHEMA)  # the first knew no policy: its fields have defaults
 
 _INTENT = TypeAdapter(Intent)
 
@@ -24,7 +25,7 @@ def encode(intent: Intent) -> bytes:
 def decode(text: bytes) -> Intent:
     """The intent that *text* holds. Raises ValueError saying what is wrong with it."""
     document = json.loads(text)
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+    if not isinstance(document, dict) or document.get("schema") not in _READABLE:
         found = document.get("schema") if isinstance(document, dict) else None
         raise ValueError(f"its schema is {found!r}, not {SCHEMA!r}")
     if document.get("checksum") != _digest(_canonical(document.get("intent"))):

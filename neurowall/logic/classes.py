@@ -11,8 +11,8 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from neurowall.model.errors import CapacityError
+from neurowall.model.fields import TIMED
 from neurowall.model.image import ClassDef
-from neurowall.model.policy import TIMED
 
 
 class ListHead(NamedTuple):

@@ -3,28 +3,30 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-
 from neurowall.data.state import StateStore
 from neurowall.logic import memory
+from neurowall.logic.adopt import adopted, known_of
 from neurowall.logic.amend import Amendment, ListEdit, amend
 from neurowall.logic.apply import Applier
-from neurowall.logic.classes import Registry, complete, with_rests
+from neurowall.logic.classes import Registry
 from neurowall.logic.compile import Compiled, NamedList, compile_lists
 from neurowall.logic.counting import ListCounters
 from neurowall.logic.dataplane import DataPlane
+from neurowall.logic.frame import Frame, Framed, Move, Seen
 from neurowall.logic.growth import enlarged
 from neurowall.logic.snapshot import ListChange, Snapshot, named_lists
+from neurowall.logic.stricter import stricter
 from neurowall.logic.timed import Found, TimeSteps, Timetable, check_room, time_steps
 from neurowall.model.counters import Counter
 from neurowall.model.entries import FAMILIES, Entries
 from neurowall.model.errors import ApplyError, CapacityError, MapFull, StateError
 from neurowall.model.image import ClassDef, Contents, Image
-from neurowall.model.intent import HeldList, Intent
+from neurowall.model.intent import HeldList, Intent, PolicyState
 from neurowall.model.policy import Capacity, Policy
 
 LARGE = 50_000  # entries
@@ -33,14 +35,23 @@ _IN_BUCKETS = ("hosts4", "hosts6", "prefixes6")  # bucket tables have more slots
 log = logging.getLogger(__name__)
 
 Compiler = Callable[[Sequence[NamedList], Registry, Capacity], Compiled]
+Put = Callable[[Snapshot], PolicyState]
+"""Keeps the policy that a snapshot puts in force, before that is saved; answers what is saved of it."""
 
 
 class _Target(NamedTuple):
     """What the kernel is to hold, and the capacity of the maps for it."""
 
-    compiled: Compiled
+    image: Image
     timetable: Timetable
     capacity: Capacity
+
+
+class _Made(NamedTuple):
+    """Lists as they were compiled, and what that makes of the kernel."""
+
+    compiled: Compiled
+    target: _Target
 
 
 class Committer:
@@ -49,19 +60,32 @@ class Committer:
     kernel_known is false while the kernel may hold something else than the snapshot: before the start,
     during a change, and after one that could not be reverted. The next change then works from what the
     kernel really holds. problem says so in the last case, else it is None. may_grow: lists that outgrow the
-    kernel maps get larger ones.
+    kernel maps get larger ones. history: the stored lists that earlier generations need.
     """
 
     def __init__(
-        self, dataplane: DataPlane, store: StateStore, policy: Policy, compiler: Compiler = compile_lists
+        self,
+        dataplane: DataPlane,
+        store: StateStore,
+        policy: Policy,
+        frame: Frame,
+        *,
+        compiler: Compiler = compile_lists,
+        clock: Callable[[], float] = time.time,
+        history: Callable[[], Collection[str]] = set,
     ) -> None:
         self._dataplane = dataplane
         self._store = store
+        self._frame = frame
+        self._clock = clock
+        self._history = history
+        self._policy = policy
         self._compiler = compiler
         self._applier = Applier(dataplane, _IN_BUCKETS if policy.engine == "buckets" else ())
         self._counters = ListCounters()
         self.may_grow = policy.capacity.grow
         self.now: Snapshot | None = None
+        self.objects = 0  # of the last change of the table by a policy
         self.kernel_known = False
         self.problem: str | None = None
 
@@ -70,38 +94,60 @@ class Committer:
         """What the kernel maps in force were made for."""
         return self._dataplane.capacity
 
-    def start(self, lists: tuple[HeldList, ...], saved: Intent) -> Snapshot:
-        """Adopt or fill the kernel, so that it holds *lists*; what it holds already is not written again."""
+    def start(
+        self, lists: tuple[HeldList, ...], saved: Intent, policy: Policy, put: Put | None = None
+    ) -> Snapshot:
+        """Adopt or fill the kernel, so that it holds *lists*; what it holds already is not written again.
+
+        put: keeps *policy*, if it is another than the saved one.
+        """
         contents, times = self._dataplane.contents(), self._applier.times()
         registry = adopted(saved.classes, contents, self.capacity.classes)
-        target = self._compile(lists, registry, self.capacity)
-        after = Snapshot(saved.generation, self._stored(lists), target.compiled)
-        if after.intent != saved:
+        made = self._compile(lists, registry, self.capacity)
+        framed = self._framed(policy, lists)
+        after = Snapshot(saved.generation, self._stored(lists), made.compiled, saved.policy)
+        if put or after.intent != saved:
             after = replace(after, generation=saved.generation + 1)
+            after = replace(after, policy=put(after)) if put else after
             self._save(after.intent, saved)
-        before = Image(contents.v4, contents.v6, _known_of(registry))
+        before = Image(contents.v4, contents.v6, known_of(registry))
+        move = self._frame.move(framed)
         self._kernel_half(
-            self._growing(target, lambda: self._recover(contents, times, target, registry)),
-            lambda: self._go_back(before, times, target.compiled),
+            lambda: self._recover(contents, times, made, registry, move),
+            lambda: self._go_back(before, times, made.compiled, move.reversed()),
             saved,
         )
+        self._policy = policy
         return _lighter(self._done(after))
 
-    def full(self, lists: tuple[HeldList, ...], capacity: Capacity | None = None) -> Snapshot:
-        """Put *lists* in force: compile all of them anew; *capacity*: what kernel maps are to grow to."""
+    def full(
+        self,
+        lists: tuple[HeldList, ...],
+        capacity: Capacity | None = None,
+        policy: Policy | None = None,
+        put: Put | None = None,
+    ) -> Snapshot:
+        """Put *lists* in force: compile all of them anew; *capacity*: what kernel maps are to grow to.
+
+        policy: the one to put in force with them; *put* keeps it.
+        """
         now, wanted = self.current, capacity or self.capacity
+        framed = self._framed(policy or self._policy, lists)
+        move = self._frame.move(framed)
         if not self.kernel_known:
             contents, held = self._dataplane.contents(), self._applier.times()
             registry = adopted(now.compiled.registry.defs, contents, wanted.classes)
-            target = self._compile(lists, registry, wanted)
-            forward = lambda: self._recover(contents, held, target, registry)  # noqa: E731
-            return _lighter(self._commit(lists, target, forward))
-        registry = replace(now.compiled.registry, limit=wanted.classes)
-        target = self._compile(lists, registry, wanted)
-        old, new = now.compiled.image, target.compiled.image
-        times = time_steps(now.timetable, target.timetable)
-        forward = lambda: self._applier.replace(old, new, registry.defs, times)  # noqa: E731
-        return _lighter(self._commit(lists, target, forward))
+            made = self._compile(lists, registry, wanted)
+            forward = lambda: self._recover(contents, held, made, registry, move)  # noqa: E731
+        else:
+            registry = replace(now.compiled.registry, limit=wanted.classes)
+            if _are_the_same(lists, now.lists) and registry == now.compiled.registry:
+                made = _Made(now.compiled, _Target(now.compiled.image, now.timetable, wanted))
+            else:
+                made = self._compile(lists, registry, wanted)
+            old, times = now.compiled.image, time_steps(now.timetable, made.target.timetable)
+            forward = lambda: self._through(old, made.target, registry.defs, times, move)  # noqa: E731
+        return _lighter(self._commit(lists, made, forward, move, put))
 
     def edit(self, changes: Sequence[ListChange]) -> Snapshot:
         """Change lists by a few entries, or when they end; costs little, however much else is listed."""
@@ -116,12 +162,70 @@ class Committer:
             change = amend(now.compiled, edits, self.capacity) if edits else _unchanged(now.compiled)
         except CapacityError:
             return self.full(lists)  # which makes larger maps, if it may
-        target = _Target(change.compiled, timetable, self.capacity)
-        times, classes = _changed_times(now, target.timetable, changes), now.compiled.registry.defs
-        whole = change.compiled.image
-        return self._commit(
-            lists, target, lambda: self._applier.amend(change.old, change.new, whole, classes, times)
-        )
+        made = _Made(change.compiled, _Target(change.compiled.image, timetable, self.capacity))
+        times, classes = _changed_times(now, timetable, changes), now.compiled.registry.defs
+        whole, move = change.compiled.image, self._frame.move(self._framed(self._policy, lists))
+
+        def forward() -> None:
+            move.tighten()
+            self._growing(
+                made.target, lambda: self._applier.amend(change.old, change.new, whole, classes, times)
+            )
+            move.switch()
+            move.relax()
+
+        return self._commit(lists, made, forward, move)
+
+    def check(self, lists: tuple[HeldList, ...], capacity: Capacity, policy: Policy) -> int:
+        """Whether a policy could be put in force; how many objects of the nftables table would change.
+
+        Raises CapacityError, RulesetError; nothing was changed.
+        """
+        registry = replace(self.current.compiled.registry, limit=capacity.classes)
+        self._compile(lists, registry, capacity)
+        check_room(Timetable.of(lists))
+        return self._frame.check(self._frame.framed(policy, lists, self._clock()))
+
+    def is_saved(self, generation: int) -> bool:
+        """Whether the disk says, or may say, that this generation's policy is in force."""
+        try:
+            return self._store.load().policy.generation == generation
+        except StateError:
+            return True
+
+    def save_policy(self, state: PolicyState) -> Snapshot:
+        """Save another state of the policy in force: it was confirmed."""
+        after = replace(self.current, policy=state)
+        self._save(after.intent, self.current.intent)
+        self.now = after
+        return after
+
+    def settle(self) -> None:
+        """Give nftables the lists of interfaces that turned out to take no XDP program, or take them away."""
+        if self.now is None or not self.kernel_known or self._frame.is_settled:
+            return
+        move = self._frame.move(self._frame.framed(self._policy, self.now.lists, self._clock()))
+        move.tighten()
+        move.switch()
+        move.relax()
+
+    def forward(self) -> None:
+        """Set forwarding of interfaces that came since the policy was put in force. Raises KernelError."""
+        if self.now is not None and self.kernel_known:
+            self._frame.forward(self._policy)
+
+    def repair(self, seen: Seen) -> bool:
+        """Put the table back if another program changed it; whether one did. Raises RulesetError."""
+        if self.now is None or not self.kernel_known or not self._frame.has_drifted(seen):
+            return False
+        self._frame.repair(self._frame.framed(self._policy, self.now.lists, self._clock()), seen)
+        return True
+
+    def _framed(self, policy: Policy, lists: tuple[HeldList, ...]) -> Framed:
+        framed = self._frame.framed(policy, lists, self._clock())
+        if self._frame.now is None or policy is not self._policy:
+            self.objects = self._frame.prepare(framed)
+        return framed
 
     @property
     def current(self) -> Snapshot:
@@ -135,7 +239,7 @@ class Committer:
         defs, counted = self.current.compiled.registry.defs, self._dataplane.class_counters()
         return self._counters.fold(defs, counted), self._counters.matched(defs, counted)
 
-    def _compile(self, lists: tuple[HeldList, ...], registry: Registry, capacity: Capacity) -> _Target:
+    def _compile(self, lists: tuple[HeldList, ...], registry: Registry, capacity: Capacity) -> _Made:
         """The compiled lists, for that capacity, or for more if they need it and maps may grow."""
         while True:
             try:
@@ -146,62 +250,100 @@ class Committer:
                     raise
                 capacity = larger
             else:
-                return _Target(compiled, Timetable.of(lists), capacity)
+                return _Made(compiled, _Target(compiled.image, Timetable.of(lists), capacity))
 
     def _enlarged(self, capacity: Capacity, what: str, needed: int) -> Capacity | None:
         return enlarged(capacity, what, needed) if self.may_grow else None
 
-    def _commit(self, lists: tuple[HeldList, ...], target: _Target, forward: Callable[[], None]) -> Snapshot:
-        before, compiled = self.current, target.compiled
-        after = Snapshot(before.generation + 1, self._stored(lists), compiled)
-        self._save(after.intent, before.intent)
+    def _commit(
+        self,
+        lists: tuple[HeldList, ...],
+        made: _Made,
+        forward: Callable[[], None],
+        move: Move,
+        put: Put | None = None,
+    ) -> Snapshot:
+        before, compiled = self.current, made.compiled
+        try:
+            after = Snapshot(before.generation + 1, self._stored(lists), compiled, before.policy)
+            after = replace(after, policy=put(after)) if put else after
+            self._save(after.intent, before.intent)
+        except StateError:
+            self._frame.unprepare()
+            raise
         self._carry_counters(before.compiled.registry, compiled.registry)
         self._kernel_half(
-            self._growing(target, forward),
-            lambda: self._go_back(before.compiled.image, before.timetable, compiled),
+            forward,
+            lambda: self._go_back(before.compiled.image, before.timetable, compiled, move.reversed()),
             before.intent,
         )
+        self._policy = move.policy
         return self._done(after)
 
-    def _recover(self, contents: Contents, held: Found, target: _Target, registry: Registry) -> None:
+    def _recover(self, contents: Contents, held: Found, made: _Made, registry: Registry, move: Move) -> None:
         """Go on from what the kernel really holds."""
-        compiled = target.compiled
         # Also those that it should know: of its class table not everything is read back.
-        self._dataplane.set_classes(compiled.classes.values())
-        times = time_steps(held, target.timetable)
-        self._applier.replace(contents, compiled.image, registry.defs, times)
+        self._dataplane.set_classes(made.compiled.classes.values())
+        times = time_steps(held, made.target.timetable)
+        self._through(contents, made.target, registry.defs, times, move)
 
-    def _go_back(self, before: Image, times: Timetable | Found, compiled: Compiled) -> None:
+    def _go_back(self, before: Image, times: Timetable | Found, compiled: Compiled, move: Move) -> None:
         """Put the kernel back, whatever it holds now."""
         meanings = {**compiled.registry.defs, **before.classes}
         steps = time_steps(self._applier.times(), times)
+        move.tighten()
+        if move.switches:
+            # The table and the lists do not go back at one moment either. Rather a gap than no way back.
+            held, first = self._dataplane.contents(), replace(steps, lowered=(), gone=())
+            with contextlib.suppress(MapFull):
+                self._applier.replace(held, stricter(held, before, meanings), meanings, first)
+        move.switch()
         self._applier.replace(self._dataplane.contents(), before, meanings, steps)
+        move.relax()
 
-    def _growing(self, target: _Target, forward: Callable[[], None]) -> Callable[[], None]:
+    def _through(
+        self,
+        old: Image | Contents,
+        target: _Target,
+        known: Mapping[int, ClassDef],
+        times: TimeSteps,
+        move: Move,
+    ) -> None:
+        """From *old* to the target, together with what is around the lists: see frame.py."""
+        new = target.image
+        move.tighten()
+        if move.switches and (old.v4 != new.v4 or old.v6 != new.v6):
+            start, middle, first = old, stricter(old, new, known), replace(times, lowered=(), gone=())
+            self._growing(
+                target._replace(image=middle),
+                lambda: self._applier.replace(start, middle, known, first),
+            )
+            old, known, times = middle, {**known, **new.classes}, replace(times, raised=())
+        move.switch()
+        self._growing(target, lambda: self._applier.replace(old, new, known, times))
+        move.relax()
+
+    def _growing(self, target: _Target, forward: Callable[[], None]) -> None:
         """*forward*, but to larger maps where the target needs them or those in force turn out to be full."""
-
-        def step() -> None:
-            if target.capacity != self.capacity:
-                self._grow(target)
-                return
-            try:
-                forward()
-            except MapFull as error:
-                held = getattr(self.capacity, error.what, 0)
-                larger = self._enlarged(self.capacity, error.what, held + 1)
-                if larger is None:
-                    raise
-                log.warning("%s", error)
-                self._grow(target._replace(capacity=larger))
-
-        return step
+        if _exceeds(target.capacity, self.capacity):
+            self._grow(target)
+            return
+        try:
+            forward()
+        except MapFull as error:
+            held = getattr(self.capacity, error.what, 0)
+            larger = self._enlarged(self.capacity, error.what, held + 1)
+            if larger is None:
+                raise
+            log.warning("%s", error)
+            self._grow(target._replace(capacity=larger))
 
     def _grow(self, target: _Target) -> None:
         """Make larger maps and fill them; the lists are switched with them."""
         before = self.capacity
         log.info("making larger kernel maps: %s", _growth(before, target.capacity))
         counted = self._dataplane.class_counters() if target.capacity.classes != before.classes else None
-        image, times = target.compiled.image, target.timetable
+        image, times = target.image, target.timetable
         self._dataplane.grow(target.capacity, lambda: self._applier.fill(image, times))
         if counted is not None and self.now is not None:
             self._counters.restart(self.now.compiled.registry.defs, counted)
@@ -227,7 +369,7 @@ class Committer:
             problems.append(self.problem)
         try:
             self._store.save(saved)
-            self._store.collect({record.sha256 for record in saved.lists})
+            self._store.collect({record.sha256 for record in saved.lists}.union(self._history()))
         except StateError as second:
             problems.append(f"the saved state could not be reverted ({second}); a restart tries it again")
         if problems:
@@ -240,9 +382,9 @@ class Committer:
         before, kept = self.now, {held.record.sha256 for held in after.lists}
         self.now = replace(after, compiled=replace(after.compiled, registry=registry))
         if before is None:
-            self._store.collect(kept)
-        else:
-            self._store.forget({held.record.sha256 for held in before.lists} - kept)
+            self._store.collect(kept.union(self._history()))
+        elif gone := {held.record.sha256 for held in before.lists} - kept:
+            self._store.forget(gone.difference(self._history()))
         return self.now
 
     def _stored(self, lists: tuple[HeldList, ...]) -> tuple[HeldList, ...]:
@@ -272,37 +414,22 @@ class Committer:
             self._counters.redefine(old.defs, reused, self._dataplane.class_counters())
 
 
-def adopted(saved: Mapping[int, ClassDef], contents: Contents, limit: int) -> Registry:
-    """A registry for a kernel that holds *contents*.
-
-    Every id that it holds keeps its meaning. One that the saved classes do not know, or that means something
-    else in the kernel, has no meaning that we could use: it is left alone until its entries are gone.
-    """
-    tables = (contents.v4, contents.v6)
-    used = {int(i) for table in tables for i in np.flatnonzero(np.bincount(table.class_id))}
-    held = used.union(contents.verdicts, contents.rests or (), (contents.rests or {}).values()) - {0}
-    strange = {i for i in held if i in saved and not _agrees(saved[i], contents)}
-    known = complete({i: d for i, d in saved.items() if i not in strange and i < limit})
-    return Registry(limit, known, with_rests(held, saved))
-
-
-def _agrees(definition: ClassDef, contents: Contents) -> bool:
-    """Whether a class means in the kernel what its definition says, as far as that was read."""
-    i, rest = definition.id, definition.rest if definition.timed else None
-    return contents.verdicts.get(i, definition.verdict) == definition.verdict and (
-        contents.rests is None or i not in contents.verdicts or contents.rests.get(i) == rest
-    )
-
-
-def _known_of(registry: Registry) -> dict[int, ClassDef]:
-    return {i: definition for i, definition in registry.defs.items() if i in registry.held}
-
-
 def _lighter(done: Snapshot) -> Snapshot:
     """Give the memory back that a large compilation needed; a small change shall not pay for that."""
     if len(done.compiled.v4.table) + len(done.compiled.v6.table) > LARGE:
         memory.give_back_soon()
     return done
+
+
+def _are_the_same(one: tuple[HeldList, ...], other: tuple[HeldList, ...]) -> bool:
+    """Whether two sequences of lists compile to the same."""
+    return len(one) == len(other) and all(
+        a.entries is b.entries
+        and a.terms is b.terms
+        and (a.record.name, a.record.verdict, a.record.monitor)
+        == (b.record.name, b.record.verdict, b.record.monitor)
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def _unchanged(compiled: Compiled) -> Amendment:
@@ -321,6 +448,12 @@ def _changed_times(now: Snapshot, after: Timetable, changes: Iterable[ListChange
                 edited = change.add.family(family).union(change.remove.family(family))
                 changed[family] = rows.union(moved).union(edited)
     return time_steps(now.timetable, after, changed)
+
+
+def _exceeds(wanted: Capacity, held: Capacity) -> bool:
+    """Whether maps are to be larger than those in force; those may have grown meanwhile."""
+    sizes = wanted.model_dump(exclude={"grow"})
+    return any(size > getattr(held, name) for name, size in sizes.items())
 
 
 def _growth(before: Capacity, after: Capacity) -> str:

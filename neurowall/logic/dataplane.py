@@ -6,6 +6,7 @@ from typing import Protocol
 
 from neurowall.model.counters import Counter
 from neurowall.model.entries import Entries
+from neurowall.model.guards import Guards
 from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
 from neurowall.model.policy import Capacity
@@ -68,8 +69,17 @@ class DataPlane(Protocol):
     def reason_counters(self) -> Mapping[Reason, Counter]:
         """What was counted under each reason."""
 
+    def configure(self, guards: Guards) -> None:
+        """Guard these interfaces as they say, and no others, each going over at one moment.
+
+        What goes wrong with one ends in its status. May come from any thread.
+        """
+
+    def fallback(self) -> frozenset[str]:
+        """The interfaces that have no program: nftables is to do for them what XDP would have done."""
+
     def interfaces(self) -> list[InterfaceStatus]:
-        """The policy's interfaces, in its order."""
+        """The interfaces that were configured, in that order."""
 
     def reload_program(self) -> None:
         """Replace the attached programs in place, never detaching."""

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why packets from an address get their verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from neurowall.logic.cover import match
+from neurowall.logic.packetverdict import Listed
 from neurowall.logic.results import Cover, Explanation
 from neurowall.logic.snapshot import Snapshot
 from neurowall.logic.timed import deciding
-from neurowall.model.address import BITS, Entry, format_entry
+from neurowall.model.address import BITS, Entry, format_entry, parse_address
 from neurowall.model.entries import Entries, EntrySet
 from neurowall.model.image import ClassDef, Expiries, Image
 from neurowall.model.intent import HeldList
@@ -43,6 +44,24 @@ def explain(address: Entry, now: Snapshot, held: tuple[int, int] | None, clock: 
         expires=_end(definition, ends),
         monitored_by=tuple(cover.list for cover, monitor in covers if monitor),
     )
+
+
+def listed_in(lists: Sequence[HeldList], clock: float) -> Callable[[str], Listed]:
+    """What lists that are not in force, or not yet, would say of an address; allow beats block."""
+
+    def lookup(text: str) -> Listed:
+        address = parse_address(text)
+        wanted = EntrySet.from_entries([address]).family(address.family)
+        covers = _covers(address, wanted, lists, clock)
+        deciding = [cover for cover, monitor in covers if not monitor]
+        first = next((cover for cover in deciding if cover.verdict == "allow"), None)
+        found = first or next(iter(deciding), None)
+        counting = tuple(cover.list for cover, monitor in covers if monitor)
+        if found is None:
+            return Listed(monitored_by=counting)
+        return Listed("allow" if first else "block", found.list, found.entry, counting)
+
+    return lookup
 
 
 def _deciding(found: tuple[int, int] | None, ends: Expiries, image: Image, clock: float) -> ClassDef | None:

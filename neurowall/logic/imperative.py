@@ -14,9 +14,10 @@ from neurowall.logic.timed import AS_ASKED, deciding, renewed
 from neurowall.model.address import BITS, Entry, InvalidEntry, parse_entry
 from neurowall.model.entries import FAMILIES, Array, Entries, EntrySet, Indices
 from neurowall.model.errors import TEXT_LIMIT, ListInvalid, Problem
+from neurowall.model.fields import OPERATOR_ALLOW, OPERATOR_BLOCK, TIMED_ALLOW, TIMED_BLOCK
 from neurowall.model.image import CLASS, ClassDef, Table
 from neurowall.model.intent import HeldList
-from neurowall.model.policy import OPERATOR_ALLOW, OPERATOR_BLOCK, TIMED_ALLOW, TIMED_BLOCK, Bans
+from neurowall.model.policy import Bans
 from neurowall.model.terms import TermSet
 
 Action = Literal["block", "allow", "unblock", "unallow"]

@@ -8,17 +8,10 @@ from pathlib import Path
 
 from neurowall.model.entries import EntrySet
 from neurowall.model.errors import ListError, ListInvalid
+from neurowall.model.fields import OPERATOR_ALLOW, OPERATOR_BLOCK, TIMED_ALLOW, TIMED_BLOCK
 from neurowall.model.intent import HeldList, ListRecord
 from neurowall.model.listfile import ParsedList
-from neurowall.model.policy import (
-    OPERATOR_ALLOW,
-    OPERATOR_BLOCK,
-    TIMED_ALLOW,
-    TIMED_BLOCK,
-    ListSpec,
-    ListVerdict,
-    Policy,
-)
+from neurowall.model.policy import ListSpec, ListVerdict, Policy
 
 Load = Callable[[ListRecord], HeldList]
 Read = Callable[[Path], bytes]
@@ -81,8 +74,8 @@ def _declared(spec: ListSpec, saved: ListRecord | None, sources: Sources, warnin
     try:
         text = _declared_text(spec, sources.read)
         digest = hashlib.sha256(text).hexdigest()
-        if saved and saved.override and saved.declared_sha256 == digest:
-            return replace(sources.load(saved), record=record)
+        if saved and saved.sha256 and saved.declared_sha256 == digest:
+            return replace(sources.load(saved), record=record)  # as it was read, or replaced since
         entries = _parse(spec, text, sources.parse)
     except ListError as error:
         if saved is None:

@@ -147,3 +147,17 @@ class Explanation:
     generation: int
     expires: float | None = None
     monitored_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StatefulStatus:
+    """What nftables enforces.
+
+    table: whether there is one. rules: how many the policy has, None if nftables does not filter. fallback:
+    interfaces whose lists it holds. drift_repairs: how often another program's change was taken back.
+    """
+
+    table: bool
+    rules: int | None
+    fallback: tuple[str, ...]
+    drift_repairs: int

@@ -2,7 +2,7 @@
 """One complete change: what is intended, and the kernel image made of it; and what can be read from it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from neurowall.logic.timed import Timetable
 from neurowall.model.address import Entry, InvalidEntry, parse_entry
 from neurowall.model.entries import FAMILIES, Entries, EntrySet
 from neurowall.model.errors import ListInvalid, ListMissing
-from neurowall.model.intent import HeldList, Intent
+from neurowall.model.intent import HeldList, Intent, PolicyState
 from neurowall.model.policy import Capacity
 
 
@@ -24,12 +24,13 @@ class Snapshot:
     generation: int
     lists: tuple[HeldList, ...]
     compiled: Compiled
+    policy: PolicyState = field(default_factory=PolicyState)
 
     @property
     def intent(self) -> Intent:
         """What is saved of it."""
         records = tuple(held.record for held in self.lists)
-        return Intent(self.generation, records, self.compiled.registry.defs)
+        return Intent(self.generation, records, self.compiled.registry.defs, self.policy)
 
     @cached_property
     def timetable(self) -> Timetable:
@@ -85,14 +86,15 @@ def same_lists(one: tuple[HeldList, ...], other: tuple[HeldList, ...]) -> bool:
     )
 
 
-def count_changes(before: tuple[HeldList, ...], after: tuple[HeldList, ...]) -> tuple[int, int]:
+def count_changes(held: tuple[HeldList, ...], wanted: tuple[HeldList, ...]) -> tuple[int, int]:
     """Entries added and removed, over all lists."""
-    old = {held.record.name: held.entries for held in before}
-    new = {held.record.name: held.entries for held in after}
+    old = {each.record.name: each.entries for each in held}
+    new = {each.record.name: each.entries for each in wanted}
     empty = EntrySet.empty()
     names = {*old, *new}
-    added = sum(len(new.get(name, empty).minus(old.get(name, empty))) for name in names)
-    removed = sum(len(old.get(name, empty).minus(new.get(name, empty))) for name in names)
+    pairs = [(old.get(name, empty), new.get(name, empty)) for name in names]
+    added = sum(len(after.minus(before)) for before, after in pairs if before is not after)
+    removed = sum(len(before.minus(after)) for before, after in pairs if before is not after)
     return added, removed
 
 

@@ -15,9 +15,10 @@ import numpy as np
 from neurowall.logic.cover import locate, match, touched_rows
 from neurowall.model.entries import FAMILIES, Array, Bools, Entries, EntrySet, clear_host_bits, find
 from neurowall.model.errors import CapacityError
+from neurowall.model.fields import TIMED_ALLOW, TIMED_BLOCK
 from neurowall.model.image import CLASS, UNTIL, ClassDef, Expiries
 from neurowall.model.intent import HeldList
-from neurowall.model.policy import MAX_TIMED, TIMED_ALLOW, TIMED_BLOCK, Bans
+from neurowall.model.policy import MAX_TIMED, Bans
 from neurowall.model.terms import Terms, TermSet
 
 AS_ASKED = Bans(repeat_factor=1, max_ttl="0s", memory="0s")  # what is asked, or what is left if that is more

@@ -11,6 +11,7 @@ import numpy as np
 from neurowall.model.counters import Counter
 from neurowall.model.entries import Entries
 from neurowall.model.errors import KernelError, MapFull
+from neurowall.model.guards import Guards
 from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
 from neurowall.model.policy import Capacity
@@ -42,6 +43,8 @@ class FakeDataPlane:
         self.before: Callable[[str], None] = lambda _: None
         self.lose_put: Callable[[Key], bool] = lambda _: False
         self.states: list[InterfaceStatus] = []
+        self.guards: Guards | None = None
+        self.without_xdp: frozenset[str] = frozenset()
         self.in_force: Held | None = None
 
     def _begin(self, operation: str) -> None:
@@ -207,6 +210,16 @@ class FakeDataPlane:
     def reason_counters(self) -> dict[Reason, Counter]:
         """One reason."""
         return {Reason.BLOCK_LIST: Counter(3, 180)}
+
+    def configure(self, guards: Guards) -> None:
+        """Guard the interfaces so."""
+        self._begin("configure")
+        self.guards = guards
+
+    def fallback(self) -> frozenset[str]:
+        """What the test says takes no program, of those that are guarded."""
+        guarded = self.guards.interfaces if self.guards else ()
+        return self.without_xdp.intersection(guard.name for guard in guarded)
 
     def interfaces(self) -> list[InterfaceStatus]:
         """What the test says."""
