@@ -3,8 +3,8 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 from neurowall.logic.results import (
     AddressOutcome,
@@ -20,8 +20,9 @@ from neurowall.logic.results import (
 from neurowall.management.sites import whole_site
 from neurowall.management.times import ending, in_words
 from neurowall.model.counters import Counter
+from neurowall.model.fields import OPERATOR_ALLOW, OPERATOR_BLOCK, TIMED_ALLOW, TIMED_BLOCK
 from neurowall.model.interfaces import InterfaceStatus
-from neurowall.model.policy import OPERATOR_ALLOW, OPERATOR_BLOCK, TIMED_ALLOW, TIMED_BLOCK
+from neurowall.model.policy import Policy
 
 Json = dict[str, Any]
 
@@ -45,6 +46,11 @@ class About:
     policy_problem: str | None = None
     housekeeping_problem: str | None = None
     capacity: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, policy: Policy) -> Self:
+        """The same daemon with *policy* in force."""
+        zones = {interface.name: interface.zone for interface in policy.interfaces}
+        return replace(self, zones=zones, capacity=policy.capacity.model_dump(exclude={"grow"}))
 
     def say_housekeeping(self, problem: str | None) -> None:
         """Note why ended entries are not taken out; None if they are."""

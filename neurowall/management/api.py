@@ -7,7 +7,7 @@ other, so no more than CHANGES_AT_ONCE of them may hold threads: the rest of the
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -19,10 +19,12 @@ from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.engine import Engine
 from neurowall.logic.results import ListInfo, Result
-from neurowall.management import answers, problems
+from neurowall.management import answers, answers_policy, problems
 from neurowall.management.answers import About, Json
+from neurowall.management.api_policy import add_policies
 from neurowall.management.bodylimit import BodyLimit
 from neurowall.management.metrics import exposition, registry_of
+from neurowall.management.policies import Policies
 from neurowall.model.duration import MAX_TTL, format_duration, parse_duration
 from neurowall.model.errors import ListConflict, ListInvalid
 
@@ -104,21 +106,37 @@ async def _no_query(_query: Annotated[_NoQuery, Query()]) -> None:
 PLAIN = [Depends(_no_query)]
 
 
-def create_app(engine: Engine, about: About) -> FastAPI:
-    """The whole API over *engine*. Whoever reaches the socket may use all of it."""
-    app = _bare_app(about)
+def create_app(engine: Engine, about: About, policies: Policies | None = None) -> FastAPI:
+    """The whole API over *engine*. Whoever reaches the socket may use all of it.
+
+    policies: what answers for policies instead of the engine.
+    """
+    app, answered = _bare_app(about), _taking_turns()
+    asked: Policies = policies or engine
     _add_health(app, engine, about)
-    _add_questions(app, engine, about)
-    _add_changes(app, engine, about)
-    add_metrics(app, registry_of(engine, about))
+    _add_questions(app, engine, about, asked)
+    _add_changes(app, engine, about, answered)
+    add_policies(app, asked, answered)
+    add_metrics(app, registry_of(engine, about, asked))
     return app
 
 
-def create_metrics_app(engine: Engine, about: About) -> FastAPI:
+def create_metrics_app(engine: Engine, about: About, policies: Policies | None = None) -> FastAPI:
     """Only /metrics, for the listener that anybody on this machine can reach."""
     app = _bare_app(about)
-    add_metrics(app, registry_of(engine, about))
+    add_metrics(app, registry_of(engine, about, policies))
     return app
+
+
+def _taking_turns() -> Callable[..., Awaitable[Response]]:
+    """Runs changes in threads, CHANGES_AT_ONCE of them, and answers with what they return."""
+    turns = asyncio.Semaphore(CHANGES_AT_ONCE)
+
+    async def answered(work: Callable[..., Json], *arguments: Any) -> Response:
+        async with turns:
+            return await run_in_threadpool(lambda: JSONResponse(work(*arguments)))
+
+    return answered
 
 
 def _bare_app(about: About) -> FastAPI:
@@ -154,12 +172,13 @@ def _add_health(app: FastAPI, engine: Engine, about: About) -> None:
         return JSONResponse({"ready": True, "generation": now.generation})
 
 
-def _add_questions(app: FastAPI, engine: Engine, about: About) -> None:
+def _add_questions(app: FastAPI, engine: Engine, about: About, policies: Policies) -> None:
     @app.get("/status", dependencies=PLAIN)
     def status() -> Response:
         """Everything at one glance."""
         now, counters = engine.status(), engine.counters()
-        return JSONResponse(answers.status(about, now, counters, engine.next_expiry()))
+        answer = answers.status(about.of(policies.policy), now, counters, engine.next_expiry())
+        return JSONResponse(answer | answers_policy.status(policies, answer["warnings"]))
 
     @app.get("/lists", dependencies=PLAIN)
     def lists() -> Response:
@@ -177,13 +196,9 @@ def _add_questions(app: FastAPI, engine: Engine, about: About) -> None:
         return JSONResponse(answers.explanation(engine.explain(address)))
 
 
-def _add_changes(app: FastAPI, engine: Engine, about: About) -> None:
-    turns = asyncio.Semaphore(CHANGES_AT_ONCE)
-
-    async def answered(work: Callable[..., Json], *arguments: Any) -> Response:
-        async with turns:
-            return await run_in_threadpool(lambda: JSONResponse(work(*arguments)))
-
+def _add_changes(
+    app: FastAPI, engine: Engine, about: About, answered: Callable[..., Awaitable[Response]]
+) -> None:
     @app.post("/block", dependencies=PLAIN)
     async def block(body: TimedAddresses) -> Response:
         """Add to operator-block, or with a ttl to operator-block-timed."""

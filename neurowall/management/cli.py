@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neurowall.management import render
+from neurowall.management.cli_doctor import doctor_app
 from neurowall.management.cli_lists import lists_app
 from neurowall.management.cli_options import (
     Call,
@@ -20,6 +21,7 @@ from neurowall.management.cli_options import (
     command,
     working,
 )
+from neurowall.management.cli_policy import generations_app, policy_app
 from neurowall.management.instance import DEFAULT_STATE_DIR
 
 if TYPE_CHECKING:
@@ -37,8 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(lists_app, name="lists")
-
 
 Addresses = Annotated[
     list[str],
@@ -87,8 +87,15 @@ def _shared(
 def run(
     call: Call,
     config: Annotated[
-        Path, typer.Option("--config", "-c", metavar="FILE", help="The policy.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            help="The policy. [default: the one that was in force]",
+            show_default=False,
+        ),
+    ] = None,
     netns: Annotated[
         str | None,
         typer.Option("--netns", metavar="NAME", help="Guard the interfaces of this network namespace."),
@@ -108,8 +115,9 @@ def run(
 ) -> None:
     """Run the daemon in the foreground.
 
-    It logs to standard error. SIGTERM and SIGINT end it while enforcement goes on in the kernel (`neurowall
-    down` ends that too); SIGHUP makes it read the policy again.
+    A policy that `neurowall apply` put in force stays, until the file is changed. It logs to standard error.
+    SIGTERM and SIGINT end it while enforcement goes on in the kernel (`neurowall down` ends that too); SIGHUP
+    makes it read the policy file again.
     """
     from neurowall.management.daemon import Options, serve
 
@@ -235,18 +243,28 @@ def unallow(call: Call, addresses: Addresses) -> None:
     examples=(
         "neurowall explain 203.0.113.7",
         "neurowall explain 2001:db8::1 -o yaml",
+        "neurowall explain 'tcp 203.0.113.7:4711 -> 192.0.2.10:443 via wan0'",
     ),
 )
 def explain(
-    call: Call, address: Annotated[str, typer.Argument(metavar="ADDRESS", help="A source address.")]
+    call: Call,
+    what: Annotated[
+        str, typer.Argument(metavar="ADDRESS|PACKET", help="A source address, or a packet in quotes.")
+    ],
 ) -> None:
-    """Say what a source's packets get, and why.
+    """Say what a source's packets get, or what becomes of one packet, and why.
 
-    Names the lists that hold it, the entry of each, which of them only count it, when that ends, and what the
-    kernel holds now.
+    Of an address: the lists that hold it, the entry of each, which of them only count it, when that ends, and
+    what the kernel holds now. Of a packet: every step from its arrival to its verdict, with the list, rule or
+    default that decides. Its ports, `via` and `to` may be left out where they do not matter.
     """
     with call.client() as client:
-        call.show(client.get("explain", address), render.explanation)
+        if " " not in what.strip():
+            call.show(client.get("explain", what), render.explanation)
+            return
+        from neurowall.management import render_packet
+
+        call.show(client.get("explain-packet", packet=what), render_packet.packet)
 
 
 @command(app)
@@ -270,6 +288,12 @@ def down(call: Call) -> None:
     from neurowall.management.down import take_down
 
     call.show(take_down(call.instance), render.taken_down)
+
+
+app.add_typer(lists_app, name="lists")
+app.add_typer(policy_app)
+app.add_typer(generations_app, name="generations")
+app.add_typer(doctor_app)
 
 
 def main() -> None:

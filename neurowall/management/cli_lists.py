@@ -2,7 +2,6 @@
 """The commands `neurowall lists ...`."""
 
 import re
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from neurowall.management import render
-from neurowall.management.cli_options import Call, command, working
+from neurowall.management.cli_options import Call, command, read_input, working
 from neurowall.management.errors import UsageProblem
 
 lists_app = typer.Typer(
@@ -153,20 +152,10 @@ def lists_remove(
 
 
 def _put(call: Call, name: str, file: str, **query: str | bool) -> None:
-    content = _read(file)
+    content = read_input(file, "list")
     with call.client() as client, working(f"applying list {name} ({len(content) / 1e6:.1f} MB)"):
         answer = client.put("lists", name, content=content, **query)
     call.show(answer, render.change)
-
-
-def _read(file: str) -> bytes:
-    """The bytes of *file*, or of standard input for `-`."""
-    if file == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise UsageProblem(f"cannot read list {file}: {error.strerror}") from error
 
 
 def _name_of(file: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurowall.management.errors import CommandError
+from neurowall.management.errors import CommandError, UsageProblem
 from neurowall.management.instance import DEFAULT_RUN_DIR, Instance
 
 if TYPE_CHECKING:
@@ -96,6 +96,10 @@ class Call:
         with Client(self.instance.socket, self.instance.name) as client:
             yield client
 
+    def say(self, text: str) -> None:
+        """Print *text* as it is."""
+        sys.stdout.write(text)
+
     def show(self, answer: dict[str, Any], table: "Callable[[Console, dict[str, Any]], None]") -> None:
         """Print *answer* as the user asked for it; *table* draws it for people."""
         if self.output is Output.JSON:
@@ -143,10 +147,7 @@ def command(
         def run(**arguments: Any) -> None:
             context = arguments.pop("context")
             given = Shared(*(arguments.pop(option) for option in _SHARED))
-            try:
-                function(_call(context, given), **arguments)
-            except CommandError as error:
-                fail(error)
+            perform(function, context, given, **arguments)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         _disguise(run, function, own)
@@ -156,6 +157,24 @@ def command(
         return function
 
     return register
+
+
+def perform(function: Callable[..., None], context: typer.Context, given: Shared, **arguments: Any) -> None:
+    """Call a command with its surroundings; a CommandError ends the process."""
+    try:
+        function(_call(context, given), **arguments)
+    except CommandError as error:
+        fail(error)
+
+
+def read_input(file: str, what: str) -> bytes:
+    """The bytes of *file*, or of standard input for `-`. *what* it is, for the message if that fails."""
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise UsageProblem(f"cannot read {what} {file}: {error.strerror}") from error
 
 
 def fail(error: CommandError) -> None:

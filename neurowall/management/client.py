@@ -77,6 +77,16 @@ class Client:
         """POST a JSON body."""
         return self._call("POST", path, {}, json=json)
 
+    def apply(self, policy: bytes, file: str, session: str | None, **query: str | bool | None) -> Json:
+        """POST a policy with the name of its file; *session*: the SSH connection that must survive."""
+        headers = {"content-type": "application/yaml", "x-policy-file": quote(file)} | _spared(session)
+        return self._call("POST", ("policy", "apply"), query, content=policy, headers=headers)
+
+    def rollback(self, generation: int | None, session: str | None, **query: str | bool | None) -> Json:
+        """POST the wish for an earlier policy."""
+        body = {"generation": generation}
+        return self._call("POST", ("policy", "rollback"), query, json=body, headers=_spared(session))
+
     def put(self, *path: str, content: bytes, **query: str | bool | None) -> Json:
         """PUT a list as text."""
         headers = {"content-type": "text/plain; charset=utf-8"}
@@ -115,6 +125,11 @@ class Client:
             f"no daemon answers on {self._socket}; start one with `neurowall run --config FILE --instance "
             f"{self._instance}`, or name another with --instance or --run-dir"
         )
+
+
+def _spared(session: str | None) -> dict[str, str]:
+    """The header that names the caller's own SSH connection."""
+    return {"x-session": session} if session else {}
 
 
 def _problem(answer: httpx.Response) -> Json:

@@ -11,30 +11,39 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
 
-from neurowall.data.sources import read_policy
+from neurowall.data import tablememo
+from neurowall.data.generations import GenerationStore
 from neurowall.data.state import StateStore
-from neurowall.kernel import netlink
+from neurowall.data.tablememo import TableMemo
+from neurowall.kernel import netlink, sysctl
 from neurowall.kernel.dataplane import DataPlane
+from neurowall.kernel.nft import Nftables
+from neurowall.kernel.nftwatch import watch_ruleset
 from neurowall.logic import memory
+from neurowall.logic.around import Around
+from neurowall.logic.declared import Declared, boot, declare_config
 from neurowall.logic.engine import Engine
 from neurowall.logic.worker import Worker
 from neurowall.management import preflight, server
 from neurowall.management.answers import About
 from neurowall.management.api import create_app, create_metrics_app
-from neurowall.management.down import end_enforcement
+from neurowall.management.down import SYSCTLS, end_enforcement
 from neurowall.management.errors import CannotRun, CommandError, UsageProblem
 from neurowall.management.housekeeping import Housekeeper
 from neurowall.management.instance import Instance, Record, locked
 from neurowall.management.watch import Watcher
 from neurowall.model.errors import ListError, NeurowallError, PolicyError, Unsupported
+from neurowall.model.intent import PolicyState
 from neurowall.model.policy import Policy
 
 log = logging.getLogger("neurowall")
@@ -45,7 +54,7 @@ class Options:
     """The command line of `neurowall run`."""
 
     instance: Instance
-    config: Path
+    config: Path | None
     state_dir: Path
     netns: str | None = None
     metrics_listen: str | None = None
@@ -61,29 +70,29 @@ class Options:
 def serve(options: Options) -> None:
     """Run the daemon until SIGTERM or SIGINT. Raises CommandError if it cannot start."""
     _log_to_stderr(verbose=options.verbose)
-    with _as_command_errors():
-        policy = read_policy(options.config)
     preflight.check(netns=options.netns is not None)
     _end_by_exception()
     memory.one_heap()  # before the first thread
     with ExitStack() as stack, _as_command_errors():
         stack.enter_context(locked(options.instance))
+        declared = _policy_to_start_with(options)
+        policy = declared.policy
         metrics = _metrics_socket(stack, options.metrics_listen)
         _check_namespace(options.instance, options.netns)
-        options.instance.record(Record(options.netns, str(options.state), str(options.config)))
+        options.instance.record(Record(options.netns, str(options.state), str(options.config or "")))
         if options.netns:
             netlink.enter_namespace(options.netns)
         _check_interfaces(policy, allow_missing=options.allow_missing_interfaces)
-        dataplane, engine = _enforce(stack, options, policy)
+        dataplane, engine = _enforce(stack, options, declared)
         about = About(
             instance=options.instance.name,
             version=version("neurowall"),
             zones={interface.name: interface.zone for interface in policy.interfaces},
             capacity=_declared(policy),
         )
-        watcher = Watcher(netlink.watch_links, dataplane.reconcile_interfaces, dataplane.interfaces)
-        watcher.start()
-        stack.callback(watcher.stop)
+        for watcher in (_interface_watcher(dataplane, engine), _table_watcher(engine)):
+            watcher.start()
+            stack.callback(watcher.stop)
         housekeeper = Housekeeper(engine, about.say_housekeeping)
         housekeeper.start()
         stack.callback(housekeeper.stop)
@@ -95,6 +104,35 @@ def serve(options: Options) -> None:
         log.info("ready: generation %d, API on %s", engine.status().generation, options.instance.socket)
         asyncio.run(_serve_until_told(servers, options, engine, about))
     log.info("exiting; enforcement goes on (`neurowall down` ends it)")
+
+
+def _policy_to_start_with(options: Options) -> Declared:
+    """What was in force, unless the policy file says something newer."""
+    store, state = StateStore(options.state), PolicyState()
+    if store.exists():
+        state = store.load().policy
+    return boot(options.config, state, GenerationStore(options.state))
+
+
+def _interface_watcher(dataplane: DataPlane, engine: Engine) -> Watcher:
+    def reconcile() -> None:
+        dataplane.reconcile_interfaces()
+        engine.settle()
+
+    return Watcher(netlink.watch_links, reconcile, dataplane.interfaces)
+
+
+def _table_watcher(engine: Engine) -> Watcher:
+    def watch(changed: Callable[..., None], stop: threading.Event) -> None:
+        def suspect() -> None:
+            engine.suspect()
+            changed()
+
+        watch_ruleset(suspect, stop)
+
+    watcher = Watcher(watch, engine.repair, tuple)
+    engine.on_change = watcher.poke
+    return watcher
 
 
 def _declared(policy: Policy) -> dict[str, int]:
@@ -161,7 +199,7 @@ def _check_interfaces(policy: Policy, *, allow_missing: bool) -> None:
         )
 
 
-def _enforce(stack: ExitStack, options: Options, policy: Policy) -> tuple[DataPlane, Engine]:
+def _enforce(stack: ExitStack, options: Options, declared: Declared) -> tuple[DataPlane, Engine]:
     """Bring kernel and interfaces to what the policy and the saved state intend.
 
     Leaves *stack* to give up the files at the end. A first start that fails takes away what it made;
@@ -171,23 +209,29 @@ def _enforce(stack: ExitStack, options: Options, policy: Policy) -> tuple[DataPl
     with ExitStack() as undo:
         if fresh:
             undo.callback(end_enforcement, options.instance)
-        dataplane = DataPlane.open(policy, options.instance.directory)
+        dataplane = DataPlane.open(declared.policy, options.instance.directory)
         log.info("maps: %s", "adopted those in force" if dataplane.adopted else "made new ones")
         worker = Worker()
-        engine = Engine(policy, dataplane, StateStore(options.state), parser=worker.parse)
+        around = Around(
+            tables=Nftables(),
+            reader=Nftables(),
+            forwarding=partial(_forward, options.instance),
+            memo=TableMemo(options.instance.directory / tablememo.NAME),
+            config=options.config,
+        )
+        engine = Engine(declared, dataplane, StateStore(options.state), parser=worker.parse, around=around)
         stack.callback(engine.close)
         stack.callback(worker.close)  # first: a list that is still being read must not reach a closed engine
         engine.start()
-        dataplane.attach()
         _check_attached(dataplane, fresh=fresh, allow_missing=options.allow_missing_interfaces)
         undo.pop_all()
     return dataplane, engine
 
 
 def _enforced(instance: Instance) -> bool:
-    """Whether an earlier daemon's programs are still attached."""
+    """Whether an earlier daemon's programs are still attached, or its table is in force."""
     links = instance.directory / "bpf" / "links"
-    return links.is_dir() and any(links.iterdir())
+    return (links.is_dir() and any(links.iterdir())) or (instance.directory / tablememo.NAME).exists()
 
 
 def _check_attached(dataplane: DataPlane, *, fresh: bool, allow_missing: bool) -> None:
@@ -209,6 +253,9 @@ async def _serve_until_told(
     reloads: set[asyncio.Future[None]] = set()
 
     def reload_policy() -> None:
+        if options.config is None:
+            log.warning("SIGHUP: there is no policy file to read: the daemon was started without --config")
+            return
         task = asyncio.ensure_future(asyncio.to_thread(_reload_policy, options.config, engine, about))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
@@ -218,17 +265,24 @@ async def _serve_until_told(
     await asyncio.gather(*reloads)
 
 
+def _forward(instance: Instance, policy: Policy) -> None:
+    """Have the kernel forward as the policy says; what it was before is kept until `neurowall down`."""
+    names = [interface.name for interface in policy.interfaces]
+    families = [{"ipv4": 4, "ipv6": 6}[family] for family in policy.forwarding]
+    sysctl.forward(names, instance.directory / SYSCTLS, families)
+
+
 def _reload_policy(config: Path, engine: Engine, about: About) -> None:
     """SIGHUP: put the policy on disk in force, or keep the present one and say why."""
     try:
-        policy = read_policy(config)
-        result = engine.reload_policy(policy)
+        declared = declare_config(config, "reload")
+        result = engine.reload_policy(declared)
     except NeurowallError as error:
         why = "; ".join(str(error).splitlines())
         about.policy_problem = f"{config} is not in force: {why}"
         log.error("policy not reloaded, the present one stays in force: %s", why)  # noqa: TRY400 - no trace
     else:
-        about.policy_problem, about.capacity = None, _declared(policy)
+        about.policy_problem, about.capacity = None, _declared(declared.policy)
         log.info(
             "policy reloaded: generation %d, %d added, %d removed",
             result.generation,

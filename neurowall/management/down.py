@@ -4,11 +4,16 @@
 import shutil
 from typing import Any
 
-from neurowall.kernel import attachment, netlink, pins
+from neurowall.data import tablememo
+from neurowall.kernel import attachment, netlink, pins, sysctl
+from neurowall.kernel.nft import Nftables
 from neurowall.management import preflight
 from neurowall.management.errors import CommandError
 from neurowall.management.instance import Instance, locked, stop_holder
 from neurowall.model.errors import KernelError, Unsupported
+
+SYSCTLS = "sysctls.json"
+"""In the run directory: what forwarding was before."""
 
 
 def take_down(instance: Instance) -> dict[str, Any]:
@@ -55,9 +60,24 @@ def _detach(instance: Instance, records: attachment.Records) -> list[str]:
         if record.offloads
     ]
     attachment.detach_all(root, records)
+    done += _without_table(instance)
     if root.is_dir():
         pins.unmount(root)
         done.append(f"removed maps and pins in {root}")
+    return done
+
+
+def _without_table(instance: Instance) -> list[str]:
+    """Take the table away, and give forwarding back as it was; only if the daemon made them."""
+    done = []
+    memo = instance.directory / tablememo.NAME
+    if memo.exists():
+        Nftables().delete_table()
+        memo.unlink(missing_ok=True)
+        done.append("removed table inet neurowall")
+    if (instance.directory / SYSCTLS).exists():
+        sysctl.restore(instance.directory / SYSCTLS)
+        done.append("set forwarding back")
     return done
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes timed entries out when their time is over: a thread, for as long as the daemon runs.
+"""What has its time: a thread, for as long as the daemon runs.
 
-The kernel stops honouring them by itself, to the nanosecond; this only gives their room back, and sees to it
-that lists and counts show what is in force.
+Timed entries are taken out when they are over. The kernel stops honouring them by itself, to the nanosecond;
+this only gives their room back, and sees to it that lists and counts show what is in force. A policy that
+nobody confirmed in time is taken back.
 """
 
 import logging
@@ -26,9 +27,12 @@ class Expiring(Protocol):
     def next_expiry(self) -> float | None:
         """When the first one is over, Unix seconds; None if there is none."""
 
+    def take_back_unconfirmed(self) -> bool:
+        """Go back if a policy was not confirmed in time; whether that happened."""
+
 
 class Housekeeper:
-    """Calls *expiring*.expire() within a second after the first entry is over.
+    """Calls *expiring*.expire() within a second after the first entry is over, and looks at the policy.
 
     If that fails it says so to *tell* and in the log, and tries again after FIRST_PAUSE, twice that,
     and so on up to LONGEST_PAUSE; `tell(None)` takes it back once it succeeds.
@@ -56,7 +60,7 @@ class Housekeeper:
                 self._look()
             except Exception as error:
                 self._failed(error)
-                log.exception("taking out ended entries failed; trying again in %.0f s", self._pause())
+                log.exception("housekeeping failed; trying again in %.0f s", self._pause())
             else:
                 self._succeeded()
 
@@ -68,17 +72,17 @@ class Housekeeper:
 
     def _look(self) -> None:
         first = self._expiring.next_expiry()
-        if first is None or first > time.time():
-            return
-        if ended := self._expiring.expire():
+        if first is not None and first <= time.time() and (ended := self._expiring.expire()):
             log.info("%d timed entries ended", ended)
+        if self._expiring.take_back_unconfirmed():
+            log.warning("the policy was not confirmed in time: the one before is in force again")
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
-        self._tell(f"ended entries, which the kernel no longer honours, cannot be taken out: {error}")
+        self._tell(f"what is over cannot be taken out or back: {error}")
 
     def _succeeded(self) -> None:
         if self._failures:
-            log.warning("ended entries are taken out again")
+            log.warning("housekeeping works again")
             self._failures = 0
             self._tell(None)

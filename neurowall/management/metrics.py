@@ -10,16 +10,20 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from neurowall.logic.engine import Engine
 from neurowall.logic.results import Counters, Status
 from neurowall.management.answers import VERDICTS, About
+from neurowall.management.answers_policy import counted
+from neurowall.management.policies import Policies
 from neurowall.model.counters import Counter
-from neurowall.model.policy import TIMED
+from neurowall.model.errors import StateError
+from neurowall.model.fields import TIMED
 
 
 class EngineCollector(Collector):
     """One daemon's metrics. A scrape reads per-CPU counters and sums them; packets pay nothing for it."""
 
-    def __init__(self, engine: Engine, about: About) -> None:
+    def __init__(self, engine: Engine, about: About, policies: Policies) -> None:
         self._engine = engine
         self._about = about
+        self._policies = policies
 
     def describe(self) -> Iterable[Metric]:
         """Nothing in advance: registering must not read the kernel."""
@@ -32,6 +36,7 @@ class EngineCollector(Collector):
         yield from _lists(status, counters)
         yield from _tables(status)
         yield from self._daemon(status)
+        yield from _policies(self._policies)
 
     def _daemon(self, status: Status) -> Iterator[Metric]:
         info = GaugeMetricFamily("neurowall_build_info", "Always 1.", labels=("version", "engine"))
@@ -111,10 +116,36 @@ def _tables(status: Status) -> Iterator[Metric]:
     yield capacity
 
 
-def registry_of(engine: Engine, about: About) -> CollectorRegistry:
+def _policies(policies: Policies) -> Iterator[Metric]:
+    """What nftables counted, drift, and the policy in force."""
+    pair = _pair("rule_", "that a rule, port forward or default matched", ("kind", "rule"))
+    for row in counted(policies.policy, policies.rule_counters()):
+        if row["packets"] is not None:
+            _add(pair, (row["kind"], row["name"]), Counter(row["packets"], row["bytes"]))
+    yield from pair
+    yield CounterMetricFamily(
+        "neurowall_drift_repairs",
+        "How often our table was put right after somebody else changed it.",
+        policies.stateful().drift_repairs,
+    )
+    try:
+        now = policies.policy_now()
+    except StateError:  # the history on disk: the rest of the scrape is worth having
+        return
+    yield GaugeMetricFamily(
+        "neurowall_policy_generation", "The generation whose policy is in force.", now.info.generation
+    )
+    yield GaugeMetricFamily(
+        "neurowall_policy_pending_seconds",
+        "Until the policy is taken back unless confirmed; 0 if it is confirmed.",
+        now.pending.seconds if now.pending else 0,
+    )
+
+
+def registry_of(engine: Engine, about: About, policies: Policies | None = None) -> CollectorRegistry:
     """A registry with nothing but this daemon's metrics."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(EngineCollector(engine, about))
+    registry.register(EngineCollector(engine, about, policies or engine))
     return registry
 
 

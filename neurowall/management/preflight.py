@@ -12,34 +12,38 @@ CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39  # linux/cap
 
 
 def check(*, netns: bool, proc: Path = Path("/proc"), release: str | None = None) -> None:
-    """Raise CannotRun with everything that is missing, each with its remedy; *netns*: one will be entered.
+    """Raise CannotRun with everything that is missing; parameters as of missing()."""
+    if lacking := missing(netns=netns, proc=proc, release=release):
+        raise CannotRun("Neurowall cannot run here", lacking)
+
+
+def missing(*, netns: bool, proc: Path = Path("/proc"), release: str | None = None) -> tuple[str, ...]:
+    """Everything that is missing, each with its remedy; *netns*: a network namespace will be entered.
 
     *proc* and *release* (as `uname -r`) are parameters so that tests can describe other machines.
     """
-    missing = (
+    return (
         *_privilege(proc, netns=netns),
         *_kernel(release or os.uname().release),
         *_bpffs(proc),
         *_mounts(proc),
     )
-    if missing:
-        raise CannotRun("Neurowall cannot run here", missing)
 
 
 def _privilege(proc: Path, *, netns: bool) -> tuple[str, ...]:
     held = re.search(r"^CapEff:\s*([0-9a-f]+)$", (proc / "self/status").read_text(), re.MULTILINE)
     mask = int(held[1], 16) if held else 0
-    missing = []
+    lacking = []
     if not mask >> CAP_NET_ADMIN & 1:
-        missing.append("CAP_NET_ADMIN")
+        lacking.append("CAP_NET_ADMIN")
     if not mask >> CAP_SYS_ADMIN & 1:
         # Entering a namespace and mounting a bpffs take CAP_SYS_ADMIN, loading takes the narrower two.
         narrower = {CAP_BPF: "CAP_BPF", CAP_PERFMON: "CAP_PERFMON"}
         wanted = {CAP_SYS_ADMIN: "CAP_SYS_ADMIN"} if netns else narrower
-        missing += [name for bit, name in wanted.items() if not mask >> bit & 1]
-    if not missing:
+        lacking += [name for bit, name in wanted.items() if not mask >> bit & 1]
+    if not lacking:
         return ()
-    return (f"no {', '.join(missing)}: run it as root (sudo neurowall run ...)",)
+    return (f"no {', '.join(lacking)}: run it as root (sudo neurowall run ...)",)
 
 
 def _kernel(release: str) -> tuple[str, ...]:

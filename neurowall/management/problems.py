@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from neurowall.logic.packettext import PacketInvalid
 from neurowall.model.address import InvalidEntry
 from neurowall.model.errors import (
     ApplyError,
@@ -24,9 +25,13 @@ from neurowall.model.errors import (
     ListError,
     ListInvalid,
     ListMissing,
+    LockOut,
     MapFull,
     NeurowallError,
+    PendingError,
+    PolicyError,
     Problem,
+    RulesetError,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -41,8 +46,13 @@ _ANSWERS: tuple[tuple[type[Exception], tuple[int, str, str]], ...] = (
     (ListMissing, (404, "no-such-list", "No such list")),
     (ListConflict, (409, "list-conflict", "The list cannot be changed this way")),
     (ListError, (422, "list-refused", "Refused")),
+    (PolicyError, (422, "invalid-policy", "The policy cannot be used")),
+    (PacketInvalid, (422, "invalid-packet", "Not a packet")),
+    (LockOut, (409, "lock-out", "It would cut your own session")),
+    (PendingError, (409, "pending", "Not while a policy waits, or does not wait, to be confirmed")),
     (CapacityError, (409, "capacity", "More than the configured capacity")),
     (MapFull, (507, "map-full", "A kernel map is full")),
+    (RulesetError, (500, "nftables-failed", "nftables refused or failed")),
     (ApplyError, (500, "apply-failed", "The kernel half of the change failed")),
     (NeurowallError, (500, "failed", "It failed")),
 )
@@ -146,8 +156,16 @@ async def _refused(_request: Request, error: Exception) -> Response:
     status, kind, title = next(rest for known, rest in _ANSWERS if isinstance(error, known))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s: %s", kind, error, exc_info=error)
+    if isinstance(error, PolicyError):
+        return answer(status, kind, title, _said(error), [{"why": line} for line in error.lines])
     problems = error.problems if isinstance(error, ListError) else ()
     return answer(status, kind, title, str(error), problems, **_facts(error))
+
+
+def _said(error: PolicyError) -> str:
+    """What is wrong with a policy if that is one line, else how many lines it takes."""
+    what = error.lines[0] if len(error.lines) == 1 else f"{len(error.lines):,} problems"
+    return f"the policy cannot be used: {what}"
 
 
 def _facts(error: Exception) -> dict[str, Any]:
@@ -157,6 +175,8 @@ def _facts(error: Exception) -> dict[str, Any]:
             return facts | {"list": error.list_name}
         case MapFull():
             return {"capacity": error.what, "limit": error.limit}
+        case RulesetError():
+            return {"library": error.library}
         case ApplyError():
             return {"reverted": error.reverted}
         case _:

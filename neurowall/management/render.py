@@ -1,35 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API's answers drawn for people. Each function takes a console and the JSON as it came."""
 
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from neurowall.management import render_policy
+from neurowall.management.drawing import count, say, table, volume
 from neurowall.management.times import duration, in_words
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 Json = dict[str, Any]
-Cell = object
-
 SHOWN_ADDRESSES = 20  # of a change; the rest is counted
-_BYTE_STEPS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def status(console: "Console", answer: Json) -> None:
     """The whole picture: instance, interfaces, lists, capacity, packets."""
     uptime = duration(answer["uptime_seconds"])
-    _say(
+    say(
         console,
         f"instance {answer['instance']}: {answer['state']}, generation {answer['generation']}, ",
         end="",
     )
-    _say(console, f"up {uptime}, engine {answer['engine']}, neurowall {answer['version']}")
+    say(console, f"up {uptime}, engine {answer['engine']}, neurowall {answer['version']}")
     for problem in answer["problems"]:
-        _say(console, f"problem: {problem}", style="bold red")
+        say(console, f"problem: {problem}", style="bold red")
     for warning in answer["warnings"]:
-        _say(console, f"warning: {warning}", style="yellow")
-    _table(
+        say(console, f"warning: {warning}", style="yellow")
+    render_policy.policy_status(console, answer)
+    table(
         console,
         ("Interface", "Zone", "Mode", "Attached", "Why this mode", "Problem"),
         (
@@ -39,7 +38,7 @@ def status(console: "Console", answer: Json) -> None:
     )
     lists(console, answer)
     _timed(console, answer["timed"])
-    _table(
+    table(
         console,
         ("Kernel table", ">Entries", ">Capacity", ">Used", "Growth"),
         (
@@ -48,7 +47,7 @@ def status(console: "Console", answer: Json) -> None:
         ),
     )
     packets = [each for each in answer["packets"] if each["packets"]]
-    _table(
+    table(
         console,
         ("Reason", "Verdict", ">Packets", ">Volume"),
         (
@@ -57,7 +56,7 @@ def status(console: "Console", answer: Json) -> None:
         ),
     )
     if not packets:
-        _say(console, "no packet seen yet")
+        say(console, "no packet seen yet")
 
 
 def _timed(console: "Console", timed: Json) -> None:
@@ -67,12 +66,12 @@ def _timed(console: "Console", timed: Json) -> None:
     text = f"timed entries: {count(timed['block'])} block, {count(timed['allow'])} allow"
     if timed["next"]["expires"]:
         text += f"; the next one lasts another {in_words(timed['next'])}"
-    _say(console, f"{text}\n")
+    say(console, f"{text}\n")
 
 
 def lists(console: "Console", answer: Json) -> None:
     """Every list with its size, what it decided, and what it matched whoever decided."""
-    _table(
+    table(
         console,
         ("List", "Verdict", ">IPv4", ">IPv6", ">Decided", ">Volume", ">Matched", "Origin"),
         (
@@ -94,16 +93,16 @@ def lists(console: "Console", answer: Json) -> None:
 def entries(console: "Console", answer: Json) -> None:
     """One list's entries, one a line, the rest in comments: the output is itself a list."""
     size = answer["entries"]
-    _say(
+    say(
         console,
         f"# list {answer['name']}: {does(answer)}, {count(size['4'])} IPv4, {count(size['6'])} IPv6, "
         f"origin {answer['origin']}",
     )
     ends = {each["entry"]: in_words(each) for each in answer["timed"]}
     for entry in answer["items"]:
-        _say(console, f"{entry}  # {ends[entry]}" if entry in ends else entry)
+        say(console, f"{entry}  # {ends[entry]}" if entry in ends else entry)
     if answer["next"]:
-        _say(console, f"# more follow: --after {answer['next']}")
+        say(console, f"# more follow: --after {answer['next']}")
 
 
 def change(console: "Console", answer: Json) -> None:
@@ -111,56 +110,39 @@ def change(console: "Console", answer: Json) -> None:
     sizes = [f"{count(answer[what])} {what}" for what in ("added", "removed", "unchanged")]
     if answer["extended"]:
         sizes.insert(1, f"{count(answer['extended'])} extended")
-    _say(console, f"generation {answer['generation']}: {', '.join(sizes)}, in {answer['seconds']:.3f} s")
+    say(console, f"generation {answer['generation']}: {', '.join(sizes)}, in {answer['seconds']:.3f} s")
     for each in answer["addresses"][:SHOWN_ADDRESSES]:
-        _say(console, f"{each['address']}: {outcome(**each)}")
+        say(console, f"{each['address']}: {outcome(**each)}")
     if len(answer["addresses"]) > SHOWN_ADDRESSES:
-        _say(console, f"... and {count(len(answer['addresses']) - SHOWN_ADDRESSES)} more")
+        say(console, f"... and {count(len(answer['addresses']) - SHOWN_ADDRESSES)} more")
     for note in answer["notes"]:
-        _say(console, f"note: {note}", style="yellow")
+        say(console, f"note: {note}", style="yellow")
 
 
 def hint(console: "Console", text: str) -> None:
     """What to do next, where that is not obvious."""
-    _say(console, f"hint: {text}", style="cyan")
+    say(console, f"hint: {text}", style="cyan")
 
 
 def explanation(console: "Console", answer: Json) -> None:
     """The verdict and the steps that lead to it."""
-    _say(console, f"{answer['address']}: {answer['verdict']}", style="bold")
+    say(console, f"{answer['address']}: {answer['verdict']}", style="bold")
     for number, step in enumerate(answer["steps"], 1):
-        _say(console, f"  {number}. {step}")
+        say(console, f"  {number}. {step}")
 
 
 def reloaded(console: "Console", answer: Json) -> None:
     """The program's replacement."""
     for each in answer["interfaces"]:
-        _say(
-            console, f"{each['name']}: {each['mode']}, {'attached' if each['attached'] else each['problem']}"
-        )
+        say(console, f"{each['name']}: {each['mode']}, {'attached' if each['attached'] else each['problem']}")
 
 
 def taken_down(console: "Console", answer: Json) -> None:
     """What `down` did."""
     for each in answer["done"]:
-        _say(console, each)
+        say(console, each)
     if not answer["done"]:
-        _say(console, f"nothing was up for instance {answer['instance']}")
-
-
-def count(number: int) -> str:
-    """1234567 as `1,234,567`."""
-    return f"{number:,}"
-
-
-def volume(size: int) -> str:
-    """Bytes with a decimal unit: 1234567 as `1.23 MB`."""
-    value, unit = float(size), _BYTE_STEPS[0]
-    for unit in _BYTE_STEPS:
-        if value < 1000 or unit == _BYTE_STEPS[-1]:
-            break
-        value /= 1000
-    return f"{value:.0f} B" if unit == "B" else f"{value:.3g} {unit}"
+        say(console, f"nothing was up for instance {answer['instance']}")
 
 
 def does(info: Json) -> str:
@@ -188,30 +170,3 @@ def share(entries: int, capacity: int, **_rest: object) -> str:
 def yes(value: bool) -> str:  # noqa: FBT001 - a cell of a table
     """A truth value as a word."""
     return "yes" if value else "no"
-
-
-def _say(console: "Console", text: str, **style: Any) -> None:
-    """Print a line of text whole: the terminal wraps it, so that it can be copied and piped."""
-    console.print(text, soft_wrap=True, **style)
-
-
-def _table(console: "Console", columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Draw rows under headings; a heading that begins with > is a number's, aligned right.
-
-    A column without any content is left out, and so is a table without rows.
-    """
-    from rich import box
-    from rich.table import Table
-
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    used = [index for index in range(len(columns)) if any(row[index] for row in cells)]
-    if not cells:
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for index in used:
-        numeric = columns[index].startswith(">")
-        table.add_column(columns[index].lstrip(">"), justify="right" if numeric else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*(row[index] for index in used))
-    console.print(table)
-    console.print()

@@ -57,6 +57,10 @@ class Watcher:
         for thread in self._threads:
             thread.start()
 
+    def poke(self) -> None:
+        """Have it look soon, as after an event."""
+        self._pending.set()
+
     def stop(self) -> None:
         """End both threads; returns when they are gone, or after two seconds."""
         self._stop.set()

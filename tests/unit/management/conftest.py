@@ -2,6 +2,7 @@
 """A real engine on a data plane in memory, and the API over it."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
 
 from neurowall.data.state import StateStore
+from neurowall.logic.around import Around
+from neurowall.logic.declared import declare
 from neurowall.logic.engine import Engine
-from neurowall.management import server
+from neurowall.management import server, session
 from neurowall.management.answers import About
 from neurowall.management.api import create_app
 from neurowall.management.instance import Instance
@@ -24,6 +27,7 @@ from neurowall.model.interfaces import InterfaceStatus
 from neurowall.model.policy import load_policy
 from neurowall.model.reasons import Reason
 from tests.unit.logic.fake import FakeDataPlane
+from tests.unit.logic.faketables import FakeTables
 from tests.unit.management.commands import Cli
 
 POLICY = """
@@ -65,6 +69,13 @@ class StandIn(FakeDataPlane):
 Json = dict[str, Any]
 
 
+@pytest.fixture(autouse=True)
+def _no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests over SSH has a session that is not the tests'."""
+    monkeypatch.delenv(session.VARIABLE, raising=False)
+    monkeypatch.setattr(session, "own_session", lambda: os.environ.get(session.VARIABLE))
+
+
 @pytest.fixture
 def dataplane() -> StandIn:
     """The kernel's stand-in."""
@@ -74,7 +85,9 @@ def dataplane() -> StandIn:
 @pytest.fixture
 def engine(dataplane: StandIn, tmp_path: Path) -> Iterator[Engine]:
     """A started engine with POLICY in force."""
-    engine = Engine(load_policy(POLICY, "policy.yaml"), dataplane, StateStore(tmp_path / "state"))
+    declared = declare(POLICY, "policy.yaml", "start")
+    around = Around(tables=FakeTables())
+    engine = Engine(declared, dataplane, StateStore(tmp_path / "state"), around=around)
     engine.start()
     yield engine
     engine.close()

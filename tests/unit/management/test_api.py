@@ -7,8 +7,9 @@ from neurowall.management.answers import About
 from neurowall.management.api import create_metrics_app
 from neurowall.model.counters import Counter
 from neurowall.model.errors import KernelError
+from neurowall.model.policy import load_policy
 from neurowall.model.reasons import Reason
-from tests.unit.management.conftest import Api, StandIn, done, refused
+from tests.unit.management.conftest import POLICY, Api, StandIn, done, refused
 
 
 class TestHealth:
@@ -64,13 +65,23 @@ class TestStatus:
             "next": {"expires": None, "remaining_seconds": None},
         }
 
-    def test_a_table_that_outgrew_the_policy_says_so(self, api: Api, about: About) -> None:
+    def test_a_table_that_outgrew_the_policy_says_so(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         """The capacity is that of the maps in force, beside what they were made for."""
-        about.capacity = {"hosts4": 400, "prefixes4": 100, "hosts6": 300}
+        text = POLICY.replace("hosts4: 1000", "hosts4: 400").replace("hosts6: 100", "hosts6: 300")
+        other = load_policy(text, "policy.yaml")
+        assert (other.capacity.hosts4, other.capacity.hosts6) == (400, 300)
+        monkeypatch.setattr(Engine, "policy", property(lambda _: other))
         tables = {each["table"]: each for each in done(api.get("/status"))["tables"]}
         assert (tables["hosts4"]["capacity"], tables["hosts4"]["grown_from"]) == (1000, 400)
         assert tables["prefixes4"]["grown_from"] is None
         assert tables["hosts6"]["grown_from"] is None  # smaller than declared: kept until it is made anew
+
+    def test_zones_follow_the_policy(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An apply may move an interface; what the daemon was started with is history."""
+        text = POLICY.replace("{name: lan0, zone: internal}", "{name: lan0, zone: external}")
+        monkeypatch.setattr(Engine, "policy", property(lambda _: load_policy(text, "policy.yaml")))
+        zones = [each["zone"] for each in done(api.get("/status"))["interfaces"]]
+        assert zones == ["external", "external"]
 
     def test_a_list_shows_what_it_decided(self, api: Api, dataplane: StandIn) -> None:
         """The counters of its class are its own."""

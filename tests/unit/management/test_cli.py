@@ -12,13 +12,13 @@ import yaml
 
 from neurowall.logic.engine import Engine
 from neurowall.management import server
-from neurowall.management.answers import About
 from neurowall.management.cli import app
 from neurowall.management.errors import ExitCode
 from neurowall.management.instance import Instance
 from neurowall.model.counters import Counter
+from neurowall.model.policy import load_policy
 from tests.unit.management.commands import Cli, runner
-from tests.unit.management.conftest import StandIn
+from tests.unit.management.conftest import POLICY, StandIn
 
 
 class TestStatus:
@@ -54,10 +54,11 @@ class TestStatus:
         assert as_json == as_yaml
         assert as_json["generation"] == 1
 
-    def test_a_table_that_grew_is_seen(self, cli: Cli, about: About) -> None:
+    def test_a_table_that_grew_is_seen(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         """What it holds now and what it was made for."""
         assert "grown" not in cli.ok("status")
-        about.capacity = {"hosts4": 400}
+        small = load_policy(POLICY.replace("hosts4: 1000", "hosts4: 400"), "policy.yaml")
+        monkeypatch.setattr(Engine, "policy", property(lambda _: small))
         assert re.search(r"hosts4 +0 +1,000 +0 % +grown from 400", cli.ok("status"))
 
     def test_options_may_stand_before_the_command(self, cli: Cli) -> None:
@@ -290,18 +291,18 @@ class TestRunRefuses:
         return tmp_path / "policy.yaml"
 
     def test_a_malformed_policy_names_every_problem(self, alone: Cli, policy: Path, tmp_path: Path) -> None:
-        """Exit 2, each with file, line and field; no run or state directory appears."""
-        policy.write_text("interfaces:\n  - {name: wan0, zone: outside}\n  - {name: lan0}\nlimits: 1\n")
+        """Exit 2, each with file, line and field; nothing is kept."""
+        policy.write_text("interfaces:\n  - {name: wan0, zone: outside}\n  - {name: lan0}\nspeed: 1\n")
         text = alone.error(
             ExitCode.USAGE, "run", "--config", str(policy), "--state-dir", str(tmp_path / "state")
         )
         lines = text.splitlines()
         assert lines[0].startswith("error: ")
         assert lines[1].startswith(f"  {policy}:2: interfaces[0].zone: ")
-        assert "'external' or 'internal'" in lines[1]
+        assert "use external, internal" in lines[1]
         assert lines[2].startswith(f"  {policy}:3: interfaces[1]")
-        assert lines[3].startswith(f"  {policy}:4: limits: unknown key")
-        assert not alone.run_dir.exists()
+        assert lines[3].startswith(f"  {policy}:4: speed: unknown key")
+        assert not (alone.run_dir / "main/api.sock").exists()
         assert not (tmp_path / "state").exists()
 
     @pytest.mark.parametrize("text", ["", "interfaces: [", "- a\n", "interfaces: []\n", "\0"])

@@ -34,6 +34,16 @@ class TestHelp:
         ("lists", "replace"),
         ("lists", "set"),
         ("lists", "remove"),
+        ("validate",),
+        ("schema",),
+        ("apply",),
+        ("confirm",),
+        ("rollback",),
+        ("rules",),
+        ("generations",),
+        ("generations", "show"),
+        ("doctor",),
+        ("init",),
     )
 
     @pytest.mark.parametrize("command", COMMANDS)
@@ -44,7 +54,7 @@ class TestHelp:
         assert "Usage:" in texts.pop()
 
     @pytest.mark.parametrize(
-        "command", [each for each in COMMANDS if each not in ((), ("lists",), ("reload",))]
+        "command", [each for each in COMMANDS if each not in ((), ("lists",), ("generations",), ("reload",))]
     )
     def test_examples_are_shown_line_by_line(self, command: tuple[str, ...]) -> None:
         """Each command shows how it is used, and the examples start with that command."""

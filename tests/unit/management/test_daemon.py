@@ -108,7 +108,7 @@ class TestPolicyReload:
         ("old", "new", "expected"),
         [
             ("zone: external", "zone: outside", "interfaces[0].zone"),
-            ("zone: external", "zone: internal", "restart"),
+            ("capacity:", "engine: classic\ncapacity:", "restart"),
             ("198.51.100.0/24", "198.51.100.0/99", "lists[0].entries[0]"),
         ],
     )

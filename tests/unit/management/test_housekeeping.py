@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that takes ended entries out, against an engine that the test plays."""
+"""The thread that sees to what has its time, against an engine that the test plays."""
 
 import logging
 import threading
@@ -32,6 +32,15 @@ class Entries:
         self.changed = threading.Semaphore(0)
         self.looked = threading.Semaphore(0)
         self.said: list[str | None] = []
+        self.unconfirmed = False
+        self.taken_back = threading.Semaphore(0)
+
+    def take_back_unconfirmed(self) -> bool:
+        """Take the policy back that nobody confirmed, once."""
+        was, self.unconfirmed = self.unconfirmed, False
+        if was:
+            self.taken_back.release()
+        return was
 
     def next_expiry(self) -> float | None:
         """The first end."""
@@ -121,7 +130,21 @@ def test_failures_are_told_tried_again_and_taken_back(caplog: pytest.LogCaptureF
     assert "no space left" in str(entries.said[2])
     texts = [record.getMessage() for record in caplog.records]
     assert sum("failed; trying again" in text for text in texts) == 3
-    assert texts.count("ended entries are taken out again") == 1
+    assert texts.count("housekeeping works again") == 1
+
+
+def test_a_policy_that_nobody_confirmed_is_taken_back(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where no entry ever ends; and the log says so, once."""
+    entries = Entries()
+    with keeping(entries):
+        looks(entries, 2)
+        assert not entries.taken_back.acquire(blocking=False)
+        entries.unconfirmed = True
+        assert entries.taken_back.acquire(timeout=10)
+        looks(entries, 2)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the policy was not confirmed in time: the one before is in force again"
+    ]
 
 
 def test_pauses_grow_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

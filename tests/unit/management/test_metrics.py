@@ -136,6 +136,7 @@ def test_names_follow_the_conventions(scrape: Any) -> None:
     counters = {"neurowall_packets_total", "neurowall_bytes_total"}
     counters |= {"neurowall_list_packets_total", "neurowall_list_bytes_total"}
     counters |= {"neurowall_list_matched_packets_total", "neurowall_list_matched_bytes_total"}
+    counters |= {"neurowall_drift_repairs_total"}
     names = {name for name, _ in scrape()}
     assert all(name.startswith("neurowall_") for name in names)
     assert {name for name in names if name.endswith("_total")} == counters

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routes of the API that are about policies: apply, confirm, roll back, history, rules, packets."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+from fastapi import Body, FastAPI, Header, Query, Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from starlette.responses import JSONResponse, Response
+
+from neurowall.logic.lockout import Session
+from neurowall.logic.policyresults import PolicyChange
+from neurowall.management import answers_policy, problems
+from neurowall.management.policies import Policies
+from neurowall.management.render_packet import packet_answer
+from neurowall.management.session import read_session
+from neurowall.model.duration import format_duration, parse_duration
+from neurowall.model.policyschema import schema
+
+MAX_CONFIRM = 86_400.0  # seconds; who needs longer to see whether it works does not wait for it
+UNNAMED = "policy.yaml"  # what messages call a policy whose file the caller does not name
+_MAX_NOTE = 200
+
+Answered = Callable[..., Awaitable[Response]]
+
+log = logging.getLogger(__name__)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+def _read_confirm(given: object) -> float:
+    """Seconds from `60` or `60s`. Raises ValueError."""
+    text = str(given)
+    seconds = float(text) if text.replace(".", "", 1).isdigit() else parse_duration(text)
+    if not 1 <= seconds <= MAX_CONFIRM:
+        raise ValueError(f"expected from 1s to {format_duration(MAX_CONFIRM)}")
+    return seconds
+
+
+class ApplyQuery(_Strict):
+    """How to apply. confirm: seconds until it is taken back unless confirmed; force: despite a lock-out."""
+
+    dry_run: bool = False
+    confirm: Annotated[float | None, BeforeValidator(_read_confirm)] = None
+    force: bool = False
+    note: str = Field(default="", max_length=_MAX_NOTE)
+
+
+class RollbackQuery(_Strict):
+    """dry_run: say what would change and change nothing; force: despite a lock-out."""
+
+    dry_run: bool = False
+    force: bool = False
+
+
+class Rollback(_Strict):
+    """Where to. Without a generation: to the one before the present one."""
+
+    generation: StrictInt | None = Field(default=None, ge=1)
+
+
+class PacketQuery(_Strict):
+    """A packet in words, such as `tcp 203.0.113.7:4711 -> 192.0.2.10:443 via wan0`."""
+
+    packet: str = Field(max_length=500)
+
+
+class _NoQuery(_Strict):
+    pass
+
+
+NoQuery = Annotated[_NoQuery, Query()]
+
+
+def add_policies(app: FastAPI, policies: Policies, answered: Answered) -> None:
+    """Add every route about *policies*; *answered* gives a change its turn and its thread."""
+    _add_questions(app, policies)
+    _add_changes(app, policies, answered)
+
+
+def _add_questions(app: FastAPI, policies: Policies) -> None:
+    @app.get("/policy")
+    def policy(_query: NoQuery) -> Response:
+        """The policy in force, with its text."""
+        return JSONResponse(answers_policy.in_force(policies.policy_now(), text=True))
+
+    @app.get("/policy/schema")
+    def policy_schema(_query: NoQuery) -> Response:
+        """The JSON Schema of policy files."""
+        return JSONResponse(schema())
+
+    @app.get("/policy/generations")
+    def generations(_query: NoQuery) -> Response:
+        """The policies that were in force, oldest first."""
+        return JSONResponse(answers_policy.generations(policies.generations(), policies.policy_now()))
+
+    @app.get("/policy/generations/{number}")
+    def generation(number: int, _query: NoQuery) -> Response:
+        """One of them, with its text."""
+        _check_kept(policies, number)
+        return JSONResponse(answers_policy.generation(policies.generation(number), text=True))
+
+    @app.get("/rules")
+    def rules(_query: NoQuery) -> Response:
+        """What every rule matched."""
+        return JSONResponse(answers_policy.rules(policies))
+
+    @app.get("/explain-packet")
+    def explain_packet(query: Annotated[PacketQuery, Query()]) -> Response:
+        """What becomes of a packet, step by step."""
+        return JSONResponse(packet_answer(policies.explain_packet(query.packet)))
+
+
+def _add_changes(app: FastAPI, policies: Policies, answered: Answered) -> None:
+    @app.post("/policy/apply")
+    async def apply_policy(
+        query: Annotated[ApplyQuery, Query()],
+        request: Request,
+        x_policy_file: Annotated[str, Header()] = UNNAMED,
+        x_session: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        """Put a policy in force: the body is its text. X-Policy-File: its name, percent-encoded.
+
+        X-Session: the caller's own `client port server port`, as in SSH_CONNECTION, which must survive.
+        """
+        session, name = _session(x_session), unquote(x_policy_file)
+        text = _text(await request.body())
+        return await answered(_apply, policies, query, text, name, session)
+
+    @app.post("/policy/confirm")
+    async def confirm(_query: NoQuery) -> Response:
+        """Keep the policy that waits for it."""
+        return await answered(_confirm, policies)
+
+    @app.post("/policy/rollback")
+    async def rollback(
+        query: Annotated[RollbackQuery, Query()],
+        body: Annotated[Rollback | None, Body()] = None,
+        x_session: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        """Put an earlier policy in force again. X-Session as for apply."""
+        number, session = body.generation if body else None, _session(x_session)
+        return await answered(_rollback, policies, number, query, session)
+
+
+def _apply(
+    policies: Policies, query: ApplyQuery, text: str, name: str, session: Session | None
+) -> dict[str, Any]:
+    if query.dry_run:
+        spared = None if query.force else session
+        return answers_policy.change(policies.plan_policy(text, name, spared))
+    apply = partial(
+        policies.apply_policy,
+        text,
+        name,
+        confirm=query.confirm,
+        force=query.force,
+        session=session,
+        note=query.note,
+    )
+    return _changed(f"policy {name} applied", apply)
+
+
+def _confirm(policies: Policies) -> dict[str, Any]:
+    now = policies.confirm_policy()
+    log.info("policy of generation %d confirmed", now.info.generation)
+    return answers_policy.in_force(now)
+
+
+def _rollback(
+    policies: Policies, number: int | None, query: RollbackQuery, session: Session | None
+) -> dict[str, Any]:
+    if number is not None:
+        _check_kept(policies, number, loose=True)
+    back = partial(
+        policies.rollback_policy, number, dry_run=query.dry_run, force=query.force, session=session
+    )
+    if query.dry_run:
+        return answers_policy.change(back())
+    return _changed(f"policy rolled back to {number or 'the one before'}", back)
+
+
+def _changed(what: str, apply: Callable[[], PolicyChange]) -> dict[str, Any]:
+    made = apply()
+    until = f", unless confirmed back in {made.pending.seconds:.0f} s" if made.pending else ""
+    log.info(
+        "%s: generation %d, %d differences, %.3f s%s",
+        what,
+        made.generation,
+        len(made.differences),
+        made.seconds,
+        until,
+    )
+    return answers_policy.change(made)
+
+
+def _check_kept(policies: Policies, number: int, *, loose: bool = False) -> None:
+    """Refuse a generation that there is not; *loose*: one between two means the policy that was in force."""
+    kept = [each.generation for each in policies.generations()]
+    if number not in kept and not (loose and kept and kept[0] < number <= kept[-1]):
+        known = ", ".join(map(str, kept)) or "none"
+        detail = f"generation {number} put no policy in force, or is not kept any more; there are: {known}"
+        raise problems.ApiProblem(404, "no-such-generation", detail)
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        detail = f"the policy is not UTF-8 text: byte {error.start} is {body[error.start]:#04x}"
+        raise problems.ApiProblem(422, "invalid-policy", detail) from error
+
+
+def _session(header: str | None) -> Session | None:
+    try:
+        return read_session(header) if header else None
+    except ValueError as error:
+        wrong = [{"field": "x-session", "why": str(error)}]
+        raise problems.ApiProblem(422, "invalid-request", f"x-session: {error}", wrong) from error
