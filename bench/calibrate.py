@@ -25,10 +25,10 @@ from bench import sources, stats
 from bench.evaluate import derive
 from bench.lab import Gateway, Lab, LabError, Stream
 from bench.lists import Counts
+from bench.points import Traffic
 from bench.progress import Event
 from bench.records import Gate
 from bench.result import Ratio
-from bench.scenario import Traffic
 from bench.validity import Values
 from neurowall.model.entries import EntrySet
 

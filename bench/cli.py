@@ -23,10 +23,11 @@ from rich.markup import escape
 from bench import compare as comparing
 from bench import result as results
 from bench import scenario as scenarios
+from bench.points import ProfileName, SystemName
 from bench.progress import Mode, reporter
 from bench.report import files, screens, terminal
 from bench.result import Result, ResultError, Verdict
-from bench.scenario import ProfileName, Scenario, ScenarioError, SystemName
+from bench.scenario import Scenario, ScenarioError
 from bench.session import Given, Session, SessionError
 
 if TYPE_CHECKING:

@@ -219,6 +219,7 @@ def _ratios(run: Measured, seed: int) -> dict[str, Ratio]:
         systems = scenario.systems_at(point)
         wanted += [f"{SUBJECT}/{s}@{point}" for s in systems if s != SUBJECT and SUBJECT in systems]
         wanted.append(f"{same}/{same}@{point}")
+        wanted += [f"{SUBJECT}/{SUBJECT}@{point}:{base}" for base in _with_fewer_rules(scenario, point)]
     found = {}
     for name in dict.fromkeys(wanted):
         if series := _pairs(run, name):
@@ -228,6 +229,21 @@ def _ratios(run: Measured, seed: int) -> dict[str, Ratio]:
                 value=ratio.value, ci_low=ratio.ci_low, ci_high=ratio.ci_high, n=ratio.n, **goal
             )
     return found
+
+
+def _with_fewer_rules(scenario: Scenario, point: str) -> list[str]:
+    """For a point with stateful rules those sent the same packets: without any, and with the fewest."""
+    own, sent = scenario.points[point], scenario.traffic_at(point)
+    if not own.rules or SUBJECT not in scenario.systems_at(point):
+        return []
+    alike = {
+        base: spec.rules
+        for base, spec in scenario.points.items()
+        if spec.rules is not None and spec.rules < own.rules and SUBJECT in scenario.systems_at(base)
+        if scenario.traffic_at(base) == sent
+    }
+    fewest = min((rules for rules in alike.values() if rules), default=0)
+    return [base for base, rules in alike.items() if rules in (0, fewest)]
 
 
 def _pairs(run: Measured, name: str) -> list[list[float]]:

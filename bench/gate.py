@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from bench import rulegate
 from bench.sut.base import Rules, System
 from bench.traffic.base import Array, Flow, Kind
 from bench.traffic.probes import Pool, make_pool
@@ -51,6 +52,8 @@ class _Probed:
 
 def run_gate(chain: "Chain", system: System, rules: Rules, rng: np.random.Generator) -> GateResult:
     """Probe one configured system. TrafficError if the probes could not be sent or received."""
+    if rules.book is not None:
+        return _of_rules(rulegate.run(chain, system, rules.book, rng))
     ends = wire(chain)
     before = system.counters().dropped if system.gate == "drop" else None
     probed = [_probe(chain, ends, pool, system, rng) for pool in pools(rules, rng).values()]
@@ -64,6 +67,18 @@ def run_gate(chain: "Chain", system: System, rules: Rules, rng: np.random.Genera
         near_passed=sum(int(p.near_arrived.sum()) for p in probed),
         near_sent=sum(len(p.near) for p in probed),
         detail="; ".join(complaints) or "as it must be",
+    )
+
+
+def _of_rules(seen: rulegate.Outcome) -> GateResult:
+    """The gate of stateful rules in the same words: listed is what must not get through."""
+    return GateResult(
+        passed=not seen.complaints,
+        listed_blocked=seen.blocked,
+        listed_sent=seen.to_block,
+        near_passed=seen.passed,
+        near_sent=seen.to_pass,
+        detail="; ".join(seen.complaints) or "as it must be",
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from bench.points import Traffic
 from bench.records import Gate, Measured
-from bench.scenario import Traffic
+from bench.rulebook import Rulebook
 from neurowall.model.entries import Array, EntrySet
 
 
@@ -68,8 +69,10 @@ class Lab(Protocol):
     def describe(self) -> Mapping[str, Any]:
         """Kind of testbed and which CPUs do what, for the report."""
 
-    def place(self, system: str, rules: EntrySet, traffic: Traffic, label: str) -> Gateway:
-        """A fresh chain with the system configured; LabError if it refused."""
+    def place(
+        self, system: str, rules: EntrySet, traffic: Traffic, label: str, book: Rulebook | None = None
+    ) -> Gateway:
+        """A fresh chain with the system configured, stateful rules included; LabError if it refused."""
 
     def differences(self, parities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
         """(system, what differs) for every arm that is not like the others."""

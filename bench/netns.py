@@ -16,13 +16,15 @@ import numpy as np
 from bench.gate import run_gate
 from bench.lab import LabError, Stream
 from bench.measure import parity
+from bench.points import Traffic
 from bench.records import Core, Gate, Ledger, Measured
-from bench.scenario import Traffic
+from bench.rulebook import SERVICE, Rulebook
 from bench.sut import registry
 from bench.sut.base import Rules, SutError, System
 from bench.testbed.base import Chain, Run, TestbedError
 from bench.traffic.base import Flow, Kind, TrafficError
-from bench.traffic.trial import trial
+from bench.traffic.stateful import stateful_trial
+from bench.traffic.trial import Trial, trial
 from bench.traffic.wire import generator, release
 from neurowall.model.entries import EntrySet
 
@@ -35,7 +37,7 @@ class NetnsLab:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._rules: dict[int, Rules] = {}
+        self._rules: dict[tuple[int, int], Rules] = {}
         self.cpu = generator().cpu
         others = os.sched_getaffinity(0) - {self.cpu}
         if others:  # with one CPU everything shares it
@@ -46,7 +48,9 @@ class NetnsLab:
         others = sorted(os.sched_getaffinity(0))
         return {"testbed": "netns", "generator_and_gateway_cpu": self.cpu, "everything_else_on_cpus": others}
 
-    def place(self, system: str, rules: EntrySet, traffic: Traffic, label: str) -> NetnsGateway:
+    def place(
+        self, system: str, rules: EntrySet, traffic: Traffic, label: str, book: Rulebook | None = None
+    ) -> NetnsGateway:
         """A fresh chain with the system configured; LabError if it refused, with nothing left behind."""
         with contextlib.ExitStack() as undo:
             try:
@@ -56,7 +60,7 @@ class NetnsLab:
                 undo.callback(release, chain)
                 made = registry.create(system, null_verdict=traffic.null_verdict)
                 undo.callback(made.close)
-                gateway = NetnsGateway(chain, made, self._shared(rules), self.cpu)
+                gateway = NetnsGateway(chain, made, self._shared(rules, book), self.cpu)
             except _EXPECTED as error:
                 raise LabError(f"{type(error).__name__}: {error}") from error
             gateway.undo = undo.pop_all()
@@ -66,9 +70,9 @@ class NetnsLab:
         """(arm, what differs) for every arm that is not like most."""
         return parity.compare_parity(parities)
 
-    def _shared(self, rules: EntrySet) -> Rules:
+    def _shared(self, rules: EntrySet, book: Rulebook | None) -> Rules:
         """One Rules for each list, since texts and probes made from it are kept with it."""
-        return self._rules.setdefault(id(rules), Rules(rules))
+        return self._rules.setdefault((id(rules), id(book)), Rules(rules, book=book))
 
 
 class NetnsGateway:
@@ -89,7 +93,10 @@ class NetnsGateway:
         """What must be the same in every arm, after something has gone through."""
         with _as_lab_error():
             self.gate(np.random.default_rng(0))
-            return parity.arm_parity(self._chain, {self._core})
+            found = parity.arm_parity(self._chain, {self._core})
+            if self._rules.book is not None:
+                del found["conntrack"]  # part of what rules cost: a gateway without any has none
+            return found
 
     def describe(self) -> Mapping[str, Any]:
         """What exactly is loaded."""
@@ -106,14 +113,7 @@ class NetnsGateway:
         """Send for so long; every packet is counted by who sent, dropped, lost or received it."""
         waited = _run_queue_wait()
         with _as_lab_error():
-            seen = trial(
-                self._chain,
-                self._system,
-                self._flow(stream),
-                seconds,
-                pps=stream.pps,
-                count_runs=stream.program_stats,
-            )
+            seen = self._trial(stream, seconds)
         waited = _run_queue_wait() - waited
         return Measured(
             seconds=seen.seconds,
@@ -124,6 +124,15 @@ class NetnsGateway:
             program_ns=seen.program_ns,
             latency_us=seen.latency_us,
         )
+
+    def _trial(self, stream: Stream, seconds: float) -> Trial:
+        flow, book = self._flow(stream), self._rules.book
+        if book is None:
+            pps, count_runs = stream.pps, stream.program_stats
+            return trial(self._chain, self._system, flow, seconds, pps=pps, count_runs=count_runs)
+        # One source can open one connection only: the control that has it is sent packets of a known one.
+        opened = stream.traffic.connections == "opened" and len(stream.sources) > 1
+        return stateful_trial(self._chain, self._system, book, flow, seconds, opened=opened)
 
     def _flow(self, stream: Stream) -> Flow:
         traffic, server = stream.traffic, self._chain.server_if
@@ -137,6 +146,7 @@ class NetnsGateway:
             destination6="" if stream.sources6 is None else server.v6,
             ipv6_every=0 if stream.sources6 is None else traffic.ipv6_every,
             stamp=stream.stamp,
+            ports=(1024, SERVICE if traffic.sources == "accepted" else 9),
         )
 
     def close(self) -> None:

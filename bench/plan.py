@@ -11,8 +11,10 @@ from typing import Literal
 
 from bench.bars import parts
 from bench.lists import Counts
+from bench.points import ProfileName, Traffic
 from bench.records import Role
-from bench.scenario import Profile, ProfileName, Scenario, Traffic
+from bench.rulebook import Size
+from bench.scenario import Profile, Scenario
 
 RULELESS = ("none", "xdp-null", "xdp-touch")
 """Systems that do the same whatever the rules: one gateway serves every point of a group."""
@@ -28,6 +30,8 @@ _LOAD = {
     "ipset": (0.05, 4e-6),
 }
 _TRIAL_OVERHEAD = 0.04
+_RULE, _TRACKED = 1e-3, 0.25
+"""Of a stateful rule, and of a trial with any: connection tracking is emptied, gates have more parts."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Station:
     role: Role
     counts: Counts
     null_verdict: Literal["drop", "pass"] = "drop"
+    rules: Size | None = None
 
     def __str__(self) -> str:
         words = [self.system]
@@ -45,7 +50,9 @@ class Station:
             words.append("same")
         if self.null_verdict == "pass":
             words.append("pass")
-        return "-".join(words if self.system in RULELESS else [*words, self.counts.short])
+        if self.system not in RULELESS:
+            words += [text for text in (self.counts.short, str(self.rules or "")) if text]
+        return "-".join(words)
 
 
 @dataclass(frozen=True)
@@ -142,9 +149,11 @@ class Plan:
         for station in stations_of(arms):
             start, per_entry = _LOAD.get(station.system, (0.0, 0.0))
             entries = sum(dataclasses.astuple(station.counts))
-            stations += _CHAIN + start + per_entry * entries + self.profile.warmup_seconds
-        trials = self.profile.rounds * len(arms)
-        return stations + trials * (self.profile.trial_seconds + _TRIAL_OVERHEAD)
+            rules = _RULE * station.rules.rules if station.rules else 0.0
+            stations += _CHAIN + start + per_entry * entries + rules + self.profile.warmup_seconds
+        tracked = _TRACKED * sum(arm.station.rules is not None for arm in arms)
+        each = self.profile.trial_seconds + _TRIAL_OVERHEAD
+        return stations + self.profile.rounds * (len(arms) * each + tracked)
 
 
 Available = Callable[[str, Counts], str | None]
@@ -180,6 +189,8 @@ def make(name: str, scenario: Scenario, profile: ProfileName, available: Availab
 def packets(scenario: Scenario, point: str) -> Packets:
     """What is sent at a point; equal for points that must be measured with the very same packets."""
     traffic, spec = scenario.traffic_at(point), scenario.points[point]
+    if traffic.sources == "accepted":
+        return Packets(traffic, Counts(), Counts())
     if traffic.sources != "fixed-set":
         return Packets(traffic, Counts(*spec.counts), Counts(*spec.counts))
     smallest, largest = scenario.smallest(point), scenario.largest(point)
@@ -231,6 +242,7 @@ def _arms(scenario: Scenario, points: list[str], skipped: dict[tuple[str, str], 
 
 def _station(scenario: Scenario, system: str, role: Role, point: str, first: str) -> Station:
     """The gateway that an arm is measured at; `first` is the first point of its group."""
-    configured = Counts(*scenario.points[first if system in RULELESS else point].counts)
+    spec = scenario.points[first if system in RULELESS else point]
     verdict = scenario.traffic_at(point).null_verdict if system == "xdp-null" else "drop"
-    return Station(system, "same" if role == "same" else "measured", configured, verdict)
+    own: Role = "same" if role == "same" else "measured"
+    return Station(system, own, Counts(*spec.counts), verdict, spec.size)

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench import stats
 from bench.bars import goal_text
+from bench.points import ProfileName
 from bench.records import GateKind
-from bench.scenario import ProfileName
 
 RESULT_SCHEMA: Literal["neurowall-bench/1"] = "neurowall-bench/1"
 SUMMARY_SCHEMA: Literal["neurowall-bench-summary/1"] = "neurowall-bench-summary/1"

@@ -21,6 +21,7 @@ from bench.lists import Counts
 from bench.plan import Arm, Packets, Plan, Station
 from bench.progress import Event, Kind
 from bench.records import Difference, Load, Record, Trial
+from bench.rulebook import Rulebook, Size, make
 from neurowall.model.entries import EntrySet
 
 
@@ -44,6 +45,7 @@ class Runner:
         self._tell = tell
         self._done = 0
         self._streams: dict[Packets, Stream] = {}
+        self._books: dict[Size, Rulebook] = {}
         self.blocks_done = 0
         self.systems: dict[str, Mapping[str, Any]] = {}
 
@@ -70,8 +72,18 @@ class Runner:
             self._streams[wanted] = self._make_stream(wanted, np.random.default_rng(seed))
         return self._streams[wanted]
 
+    def _book(self, size: Size | None) -> Rulebook | None:
+        """The stateful rules of a point, made once; those of the run are nested."""
+        if size is None:
+            return None
+        if size not in self._books:
+            self._books[size] = make(size, derive(self._seed, "rules"))
+        return self._books[size]
+
     def _make_stream(self, wanted: Packets, rng: np.random.Generator) -> Stream:
         traffic, lists = wanted.traffic, (self._rules[wanted.drawn_from], self._rules[wanted.clean_of])
+        if traffic.sources == "accepted" and (book := self._book(self._plan.scenario.book)):
+            return Stream(traffic, book.sources(traffic.accepted_count, rng))
         families = (traffic.family, 6) if traffic.ipv6_share else (traffic.family,)
         drawn = {f: sources.draw(traffic, lists[0].family(f), rng, lists[1].family(f)) for f in families}
         second = drawn[6] if traffic.ipv6_share else None
@@ -119,7 +131,8 @@ class Runner:
             load = Load(block, station.system, station.role, points, 0.0)
             traffic, rules = self._plan.scenario.traffic_at(points[0]), self._rules[station.counts]
             try:
-                gateway = self._lab.place(station.system, rules, traffic, f"b{block}-{station}")
+                book = self._book(station.rules)
+                gateway = self._lab.place(station.system, rules, traffic, f"b{block}-{station}", book)
                 gateways.callback(gateway.close)
                 parities[station] = gateway.parity()
                 self.systems.setdefault(station.system, gateway.describe())

@@ -14,12 +14,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from bench.bars import NAME, Bar, MetricName, Model, parts, wrong
+from bench.points import Point, ProfileName, SystemName, Traffic
+from bench.rulebook import SMALLEST, Size
 from neurowall.model.errors import PolicyError
 from neurowall.model.yamltext import Document, Location, read_yaml
 
@@ -28,120 +30,18 @@ if TYPE_CHECKING:
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "scenarios"
 
-SystemName = Literal[
-    "none", "xdp-null", "xdp-touch", "neurowall", "neurowall-classic", "nft-set", "nft-linear", "ipset"
-]
-ProfileName = Literal["ci", "quick", "standard", "rfc"]
-Family = Literal[4, 6]
-Sources = Literal["listed", "near-listed", "fixed-set"]
-Position = Literal["uniform", "first", "last", "miss"]
-PROFILES: tuple[ProfileName, ...] = get_args(ProfileName)
 RATES: tuple[MetricName, ...] = ("drop_mpps", "forward_mpps")
 JUDGED: tuple[MetricName, ...] = (*RATES, "cpu_ns_per_packet", "latency_p99_us")
 """What can be judged trial by trial, and so stand first among the metrics."""
+STATEFUL: tuple[SystemName, ...] = ("none", "neurowall", "neurowall-classic", "nft-linear")
+"""Systems that can be given stateful rules, and the one that filters nothing."""
+
+
+_OF_TRAFFIC = {"family", "sources", "position", "connections", "ipv6_share", "load"}
 
 
 class ScenarioError(Exception):
     """A scenario that cannot be used; every line of the message names file, line, field and the problem."""
-
-
-class Traffic(Model):
-    """What the generator sends.
-
-    `listed`: uniform over the point's entries, one source for each, prefixes by a random member.
-    `near-listed`: half from /24s (IPv6: /64s) that hold an entry, half from elsewhere, none listed itself.
-    `fixed-set`: `set_size` sources drawn once from the entries that all points of the same shape have, so
-    that these points are measured with the very same packets.
-    """
-
-    kind: Literal["flood", "clean"]
-    family: Family = 4
-    frame: int = Field(60, ge=60, le=1514, description="frame size in bytes, without FCS")
-    sources: Sources
-    source_count: int = Field(
-        262_144,
-        ge=1,
-        le=4_194_304,
-        description="distinct near-listed sources; listed ones come from the list",
-    )
-    set_size: int = Field(1000, ge=1, le=1_000_000, description="sources of a fixed-set")
-    position: Position = Field(
-        "uniform",
-        description="which entries listed sources hit: all, the first or last 1 % in list order, or none "
-        "(miss: near-listed sources, which must all arrive; of a fixed-set, sources that no point lists)",
-    )
-    ipv6_share: float = Field(
-        0.0, ge=0, le=0.5, description="share of IPv6 packets among those of IPv4, of the same kind"
-    )
-    load: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="offered rate as a share of what the control system does flat out; default flat out",
-    )
-
-    @property
-    def dropped(self) -> bool:
-        """Whether a firewall must drop these packets; otherwise every one must reach the server."""
-        return self.kind == "flood" and self.position != "miss"
-
-    @property
-    def null_verdict(self) -> Literal["drop", "pass"]:
-        """What `xdp-null`, the empty system, must do with this traffic to be its control."""
-        return "drop" if self.dropped else "pass"
-
-    @property
-    def ipv6_every(self) -> int:
-        """Every how many packets one is IPv6; 0: none."""
-        return round(1 / self.ipv6_share) if self.ipv6_share else 0
-
-    def problem(self) -> str | None:
-        """What in it contradicts itself, in words."""
-        placed = ("listed", "fixed-set") if self.position == "miss" else ("listed",)
-        if self.position != "uniform" and (self.sources not in placed or self.kind != "flood"):
-            return f"position {self.position} is of a flood of {' or '.join(placed)} sources"
-        if self.ipv6_share and self.family != 4:
-            return "ipv6_share mixes IPv6 into IPv4 traffic, not into IPv6"
-        return None
-
-
-Count = Annotated[int, Field(ge=0, le=4_000_000)]
-
-
-class Point(Model):
-    """One size of the rule set, and what differs there from the rest of the scenario."""
-
-    hosts4: Count = 0
-    prefixes4: Count = 0
-    hosts6: Count = 0
-    prefixes6: Count = 0
-    family: Family | None = Field(None, description="traffic of this family instead of the scenario's")
-    sources: Sources | None = Field(None, description="such sources instead of the scenario's")
-    position: Position | None = Field(None, description="this position instead of the scenario's")
-    ipv6_share: float | None = Field(None, ge=0, le=0.5, description="instead of the scenario's")
-    load: float | None = Field(None, gt=0, le=1, description="instead of the scenario's")
-    systems: tuple[SystemName, ...] | None = Field(None, description="only these systems (default: all)")
-    systems_in: dict[ProfileName, tuple[SystemName, ...]] = Field(
-        {}, description="by profile: of those only these"
-    )
-    share: float = Field(
-        1.0, gt=0, le=1, description="share of the profile's blocks in which it is measured, two at least"
-    )
-    profiles: tuple[ProfileName, ...] = Field(PROFILES, description="only in these profiles (default: all)")
-
-    @property
-    def counts(self) -> tuple[int, int, int, int]:
-        """(hosts4, prefixes4, hosts6, prefixes6); points of equal counts share their configuration."""
-        return self.hosts4, self.prefixes4, self.hosts6, self.prefixes6
-
-    @property
-    def shape(self) -> tuple[bool, ...]:
-        """Which kinds of entries there are; the lists of one shape differ in size only, and are nested."""
-        return tuple(count > 0 for count in self.counts)
-
-    def entries_of(self, family: int) -> int:
-        """Number of entries of that family."""
-        return self.hosts4 + self.prefixes4 if family == 4 else self.hosts6 + self.prefixes6
 
 
 class Control(Model):
@@ -221,8 +121,9 @@ class Scenario(Question):
         traffic = self.traffic_at(name)
         if why := traffic.problem():
             raise wrong(why, "points", name)
+        self._check_rules(name, point, traffic)
         for family in (traffic.family, *((6,) if traffic.ipv6_share else ())):
-            if point.entries_of(family) == 0:
+            if traffic.sources != "accepted" and point.entries_of(family) == 0:
                 raise wrong(f"sends IPv{family} traffic but has no IPv{family} entries", "points", name)
         if traffic.sources == "fixed-set" and traffic.set_size > self.smallest(name).entries_of(
             traffic.family
@@ -235,6 +136,16 @@ class Scenario(Question):
                 raise wrong(
                     f"'{system}' must be here and among the scenario's systems", "points", name, "systems"
                 )
+
+    def _check_rules(self, name: str, point: Point, traffic: Traffic) -> None:
+        """Stateful rules and the traffic that they accept come together."""
+        if (point.rules is not None) != (traffic.sources == "accepted"):
+            raise wrong("rules go with accepted sources, and these with rules", "points", name)
+        if point.rules is not None and 0 < point.rules < SMALLEST:
+            raise wrong(f"expected no rule, or {SMALLEST} and more", "points", name, "rules")
+        for system in self.systems_at(name) if point.rules is not None else ():
+            if system not in STATEFUL:
+                raise wrong(f"'{system}' has no stateful rules", "points", name)
 
     def _check_bar(self, number: int, bar: Bar) -> None:
         if bar.metric is not None:
@@ -262,7 +173,7 @@ class Scenario(Question):
 
     def traffic_at(self, point: str) -> Traffic:
         """The scenario's traffic with what the point has of its own."""
-        own = self.points[point].model_dump(include={"family", "sources", "position", "ipv6_share", "load"})
+        own = self.points[point].model_dump(include=_OF_TRAFFIC)
         return self.traffic.model_copy(update={name: v for name, v in own.items() if v is not None})
 
     def metrics_at(self, point: str) -> tuple[MetricName, ...]:
@@ -273,6 +184,11 @@ class Scenario(Question):
     def smallest(self, point: str) -> Point:
         """The entries that all points of this one's shape have in common: the fewest of each kind."""
         return self._of_shape(point, min)
+
+    @property
+    def book(self) -> Size:
+        """Of all points' stateful rules the most; accepted by these is what is accepted everywhere."""
+        return Size(max((point.rules or 0 for point in self.points.values()), default=0))
 
     def largest(self, point: str) -> Point:
         """The entries that any point of this one's shape has: the most of each kind."""

@@ -18,11 +18,12 @@ from bench.evaluate import derive
 from bench.lab import Lab
 from bench.lists import Counts, Filled
 from bench.plan import Plan
+from bench.points import ProfileName
 from bench.progress import Event
 from bench.records import Record
 from bench.result import GivenList, Result, RunInfo, Skip
 from bench.runner import Runner
-from bench.scenario import ProfileName, Question, Scenario
+from bench.scenario import Question, Scenario
 from neurowall.model.entries import EntrySet
 from neurowall.model.errors import Problem
 from neurowall.model.listfile import parse_list

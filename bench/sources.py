@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bench import space
-from bench.scenario import Position, Traffic
+from bench.points import Position, Traffic
 from neurowall.model.entries import DTYPE, Array, Entries, Indices, clear_host_bits
 
 _NEAR = {4: 24, 6: 64}  # who shares a network of this length is a neighbour

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from bench.sut.base import Rules, System
 
 if TYPE_CHECKING:
+    from bench.rulebook import Rulebook
     from bench.testbed.base import Chain
 
 Verb = Literal["block", "unblock"]
@@ -29,6 +30,26 @@ class Room(Rules):
     def counts(self) -> dict[str, int]:
         """The larger of what is there and what will come, by kind."""
         return {kind: max(count, self.room.get(kind, 0)) for kind, count in super().counts.items()}
+
+
+@runtime_checkable
+class Policed(Protocol):
+    """A system whose stateful rules its operator can put in place of those in force."""
+
+    has_command: bool
+    """Whether there is a command for it besides."""
+
+    def written(self, book: Rulebook) -> str:
+        """These rules as the operator writes them down."""
+
+    def send(self, text: str) -> None:
+        """Hand them over; on return they are in force, or SutError says why not."""
+
+    def put(self, book: Rulebook) -> None:
+        """Both."""
+
+    def command(self, book: Rulebook) -> None:
+        """The same from a file, by the operator's command."""
 
 
 class Operated(Protocol):

@@ -13,9 +13,9 @@ from bench.operations import metrics
 from bench.operations.metrics import METRICS
 from bench.operations.records import Observation
 from bench.operations.scenario import Operations
+from bench.points import ProfileName
 from bench.result import Figure, GateRow, LedgerRow, Metric, Ratio, Verdict, Void, worst
 from bench.rows import Cell, gate_row, ledger_row, unproven, voided
-from bench.scenario import ProfileName
 from bench.stats import Estimate
 
 RATE = "drop_mpps"

@@ -12,7 +12,7 @@ import numpy as np
 from bench import stats
 from bench.stats import Estimate, Series
 
-Summary = Literal["mean", "p50", "p99", "sum"]
+Summary = Literal["mean", "p50", "p99", "sum", "max"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ METRICS: dict[str, Definition] = {
     "drop_mpps": Definition("Mpps", "mean"),
     "changes_per_second": Definition("1/s", "mean"),
     "wrong_verdicts": Definition("addresses", "sum"),
+    "apply_seconds": Definition("s", "mean"),
+    "apply_worst_seconds": Definition("s", "max", of="apply_seconds"),
+    "command_seconds": Definition("s", "mean"),
+    "change_seconds": Definition("s", "mean"),
+    "change_p99_seconds": Definition("s", "p99", of="change_seconds"),
+    "change_worst_seconds": Definition("s", "max", of="change_seconds"),
 }
 
 NEEDED: dict[str, int] = {"p99": 200}
@@ -47,13 +53,13 @@ NEEDED: dict[str, int] = {"p99": 200}
 
 
 def estimate(metric: str, series: Series, seed: int) -> Estimate:
-    """The figure of a metric with its 95 % interval. A sum is a count and has none: it is exact."""
+    """The figure of a metric with its 95 % interval. A sum and a worst have none: they were seen."""
     summary = METRICS[metric].summary
     if summary == "mean":
         positive = min(map(min, series)) > 0
         return stats.geometric_mean(series, seed) if positive else stats.mean(series, seed)
-    if summary == "sum":
-        total = float(sum(map(sum, series)))
+    if summary in ("sum", "max"):
+        total = float(sum(map(sum, series)) if summary == "sum" else max(map(max, series)))
         return Estimate(total, total, total, n=sum(map(len, series)), blocks=len(series))
     return quantile(series, 0.99 if summary == "p99" else 0.5, seed)
 

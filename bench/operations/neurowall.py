@@ -12,11 +12,13 @@ import httpx
 
 from bench.measure import memory
 from bench.operations.base import COMMAND_SECONDS, Room, Verb
+from bench.rulebook import beginning
 from bench.sut.base import Rules, RulesetRejected, SutError, excerpt
-from bench.sut.neurowall import INSTANCE, Neurowall
+from bench.sut.neurowall import INSTANCE, Neurowall, policy_text
 from neurowall.model.entries import EntrySet
 
 if TYPE_CHECKING:
+    from bench.rulebook import Rulebook
     from bench.testbed.base import Chain, Process, Run
 
 LIST = "feed"
@@ -30,6 +32,8 @@ class OperatedNeurowall:
         self.system = Neurowall(engine)
         self.name = self.system.name
         self.notes: tuple[str, ...] = ()
+        self.has_command = True
+        self._chain: Chain | None = None
         self._run: Run | None = None
         self._daemon: Process | None = None
         self._client: httpx.Client | None = None
@@ -38,10 +42,12 @@ class OperatedNeurowall:
     def load(self, chain: Chain, rules: Rules, room: int) -> float:
         """Start the daemon, then `neurowall lists load`."""
         run = self._run = chain.run
+        self._chain = chain
         before = list(run.processes)
         first = EntrySet(*(rules.entries.family(f).take(slice(0, 1)) for f in (4, 6)))
         more = {"hosts4": rules.counts["hosts4"] + room if room else 0}
-        report = self.system.configure(chain, Room(first, more | _but_hosts4(rules)))
+        book = None if rules.book is None else beginning(rules.book)
+        report = self.system.configure(chain, Room(first, more | _but_hosts4(rules), book=book))
         self.notes = report.notes
         self._daemon = next(process for process in run.processes if process not in before)
         if not len(rules.entries):
@@ -69,6 +75,33 @@ class OperatedNeurowall:
         answer = self._client.post(f"/{verb}", json={"addresses": list(addresses)})
         if not answer.is_success:
             raise SutError(f"{self.name}: POST /{verb} said {answer.status_code}: {excerpt(answer.text)}")
+
+    def written(self, book: Rulebook) -> str:
+        """The policy file that the daemon began with, with these rules."""
+        if self._chain is None:
+            raise SutError(f"{self.name} is not started: call load() first")
+        return policy_text(self.system.engine, self._chain, Rules(EntrySet.empty(), book=book))
+
+    def send(self, text: str) -> None:
+        """POST /policy/apply over the kept-alive connection."""
+        if self._client is None:
+            self._client = connect(self.socket)
+        headers = {"content-type": "application/yaml", "x-policy-file": str(self.directory / "policy.yaml")}
+        answer = self._client.post("/policy/apply", content=text.encode(), headers=headers)
+        if not answer.is_success:
+            said = f"{answer.status_code}: {excerpt(answer.text)}"
+            raise RulesetRejected(f"{self.name}: POST /policy/apply said {said}")
+
+    def put(self, book: Rulebook) -> None:
+        """Write and send."""
+        self.send(self.written(book))
+
+    def command(self, book: Rulebook) -> None:
+        """`neurowall apply FILE`. Forced: a session of whoever runs this is none of the gateway's."""
+        self._files += 1
+        file = self.directory / f"policy-{self._files}.yaml"
+        file.write_text(self.written(book), encoding="utf-8")
+        self._command("apply", "--force", str(file))
 
     @property
     def socket(self) -> Path:

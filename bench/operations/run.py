@@ -14,22 +14,33 @@ import numpy as np
 
 from bench.evaluate import derive
 from bench.lists import Counts
-from bench.operations import churn, evaluate, footprint, loading
+from bench.operations import churn, evaluate, footprint, loading, policy
 from bench.operations.base import Operated
 from bench.operations.footprint import Peak
 from bench.operations.records import Observation, Writer
-from bench.operations.scenario import Ban, Churn, Footprint, Load, Operations, Profile, Replace, Task
+from bench.operations.scenario import (
+    Apply,
+    Ban,
+    Change,
+    Churn,
+    Footprint,
+    Operations,
+    Profile,
+    Replace,
+    Task,
+)
 from bench.operations.site import EXPECTED, Site, SiteError
 from bench.operations.systems import SYSTEMS
 from bench.progress import Event, Kind
 from bench.result import GivenList, Result, Skip
+from bench.rulebook import make
 from bench.session import Began
 from bench.sut.base import Rules
 from bench.testbed.base import Chain, Run, TestbedError
 from bench.traffic.wire import generator, release
 
 if TYPE_CHECKING:
-    from bench.scenario import ProfileName
+    from bench.points import Point, ProfileName
     from bench.session import Session
 
 BANS_SPARE = 1000
@@ -39,6 +50,7 @@ BANS_SPARE = 1000
 # each replacement (files included), a ban, and gates.
 _GATEWAY, _ENTRY, _REPLACED, _BAN, _TASK = 1.5, 4e-6, 8e-6, 0.04, 0.1
 _RIVALS_ENTRY = 6e-6
+_APPLY, _CHANGE = 2.0, 0.2
 
 Cell = tuple[str, str]
 
@@ -117,6 +129,9 @@ def _task_seconds(task: Task, entries: int, profile: Profile, blocks: int) -> fl
         return entries * _REPLACED + max(1.1 * wanted, 1 + loading.FIRST_FITS * entries * _ENTRY)
     if isinstance(task, Footprint):
         return footprint.REST + task.replacements * entries * _REPLACED
+    if isinstance(task, Apply | Change):
+        each, count = (_APPLY, profile.applies) if isinstance(task, Apply) else (_CHANGE, profile.changes)
+        return each * count / blocks
     if isinstance(task, Churn):
         return 3 * profile.rounds * profile.trial_seconds
     return _TASK
@@ -207,7 +222,7 @@ class _Work:
         return Site(
             chain=chain,
             operated=operated,
-            rules=Rules(self.session.rules(Counts(*self.scenario.points[point].counts))),
+            rules=_rules(self.session, self.scenario.points[point]),
             block=block,
             blocks=self.profile.blocks,
             point=point,
@@ -230,18 +245,29 @@ class _Work:
         self.tell(Event(kind, self.name, text, self.done, self.total))
 
 
+_OPERATIONS: Mapping[str, Callable[[Site, Any], Observation]] = {
+    "load": loading.load,
+    "ban": loading.ban,
+    "replace": loading.replace,
+    "apply": policy.apply,
+    "change": policy.change,
+}
+
+
 def _perform(site: Site, task: Task, peak: Peak | None) -> tuple[Observation, ...]:
-    if isinstance(task, Load):
-        return (loading.load(site, task),)
-    if isinstance(task, Ban):
-        return (loading.ban(site, task),)
-    if isinstance(task, Replace):
-        return (loading.replace(site, task),)
     if isinstance(task, Churn):
         return churn.churn(site, task)
+    if not isinstance(task, Footprint):
+        return (_OPERATIONS[task.operation](site, task),)
     if peak is None:
         raise SiteError("memory was not watched")
     return (footprint.footprint(site, task, peak),)
+
+
+def _rules(session: Session, spec: Point) -> Rules:
+    """A point's entries and stateful rules."""
+    book = None if spec.size is None else make(spec.size, derive(session.seed, "rules"))
+    return Rules(session.rules(Counts(*spec.counts)), book=book)
 
 
 def _room(tasks: tuple[Task, ...]) -> int:
@@ -258,7 +284,7 @@ def _skipped(scenario: Operations, profile: ProfileName, session: Session) -> di
             if not scenario.metrics_of(system, point, profile):
                 found[system, point] = f"not in profile {profile}"
             elif scenario.tasks_at(system, point, profile):
-                rules = Rules(session.rules(Counts(*spec.counts)))
+                rules = _rules(session, spec)
                 if why := SYSTEMS[system]().system.available(rules):
                     found[system, point] = why
     return found

@@ -12,14 +12,18 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from bench.bars import NAME, Bar, Model, parts, wrong
-from bench.scenario import PROFILES, Point, ProfileName, Question, SystemName
+from bench.points import PROFILES, Point, ProfileName, SystemName
+from bench.rulebook import SMALLEST
+from bench.scenario import Question
 
 OPERATED: tuple[str, ...] = ("neurowall", "neurowall-classic", "nft-set", "ipset")
 """Systems that a list can be loaded into, replaced in and taken off."""
 BANNING: tuple[str, ...] = ("neurowall", "neurowall-classic")
+POLICED: tuple[str, ...] = ("neurowall", "neurowall-classic", "nft-linear")
+"""Systems whose stateful rules can be replaced."""
 CHANGING: tuple[str, ...] = ("neurowall", "neurowall-classic", "nft-set")
 
-Operation = Literal["load", "ban", "replace", "footprint", "churn"]
+Operation = Literal["load", "ban", "replace", "footprint", "churn", "apply", "change"]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -132,7 +136,42 @@ class Churn(_Task):
         return ("drop_mpps", "leaked_packets") if point == self.base else super().metrics_at(point)
 
 
-Task = Annotated[Load | Ban | Replace | Footprint | Churn, Field(discriminator="operation")]
+class Apply(_Task):
+    """The point's stateful rules put in place of the few of the smallest policy, again and again.
+
+    From the request over a kept-alive connection until its answer; once a block by command as well.
+    """
+
+    operation: Literal["apply"]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Mean and worst, and of the whole command."""
+        return ("apply_seconds", "apply_worst_seconds", "command_seconds")
+
+    @property
+    def able(self) -> tuple[str, ...]:
+        """Those with stateful rules."""
+        return POLICED
+
+
+class Change(_Task):
+    """One of the point's stateful rules changed: its action, its ports, removed, one added, and back."""
+
+    operation: Literal["change"]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The distribution's mean, tail and worst."""
+        return ("change_seconds", "change_p99_seconds", "change_worst_seconds")
+
+    @property
+    def able(self) -> tuple[str, ...]:
+        """Those with stateful rules."""
+        return POLICED
+
+
+Task = Annotated[Load | Ban | Replace | Footprint | Churn | Apply | Change, Field(discriminator="operation")]
 
 
 class Profile(Model):
@@ -142,6 +181,8 @@ class Profile(Model):
     rounds: int = Field(1, ge=1, le=200, description="pairs of trials of a churn")
     trial_seconds: float = Field(1.0, gt=0.01, le=3600, description="of each trial of a churn")
     bans: int = Field(1, ge=1, le=100_000, description="in all blocks together")
+    applies: int = Field(1, ge=1, le=10_000, description="of whole policies, in all blocks together")
+    changes: int = Field(1, ge=1, le=100_000, description="of one stateful rule, in all blocks together")
     packets: int = Field(1, ge=1, description="probes during replacements, in all blocks together")
 
 
@@ -178,7 +219,12 @@ class Operations(Question):
                 raise wrong(f"there is no point '{point}'", "tasks", number, "points")
             if isinstance(task, Churn) and self.points[point].counts != self.points[task.base].counts:
                 raise wrong("must have the same rules as the churn's point", "tasks", number, "base")
-            if not isinstance(task, Footprint) and not self.points[point].hosts4:
+            spec, of_rules = self.points[point], isinstance(task, Apply | Change)
+            if of_rules != (spec.rules is not None):
+                raise wrong(f"'{point}' must have stateful rules, or none of its tasks", "tasks", number)
+            if of_rules and (spec.rules or 0) <= SMALLEST:
+                raise wrong(f"'{point}' needs more than {SMALLEST} rules", "tasks", number, "points")
+            if not of_rules and not isinstance(task, Footprint) and not spec.hosts4:
                 raise wrong(f"'{point}' needs IPv4 hosts to probe from", "tasks", number, "points")
         for system in task.systems or ():
             if system not in self.systems:

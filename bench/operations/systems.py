@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from bench.operations.base import Operated
 from bench.operations.neurowall import OperatedNeurowall
+from bench.operations.nftrules import OperatedNftRules
 from bench.operations.rivals import OperatedIpSet, OperatedNft
 
 SYSTEMS: Mapping[str, Callable[[], Operated]] = {
@@ -14,5 +15,6 @@ SYSTEMS: Mapping[str, Callable[[], Operated]] = {
     "neurowall-classic": lambda: OperatedNeurowall("classic"),
     "nft-set": OperatedNft,
     "ipset": OperatedIpSet,
+    "nft-linear": OperatedNftRules,
 }
 """How to make a fresh one; each serves one chain."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from bench import scenario as scenarios
 from bench.plan import RULELESS
+from bench.points import Point
 from bench.report import text
 from bench.result import Metric, Result
-from bench.scenario import Point, Scenario
+from bench.scenario import Scenario
 
 _KINDS = ("IPv4 hosts", "IPv4 prefixes", "IPv6 hosts", "IPv6 prefixes")
 _OF_RULES = ("load_seconds", "memory_mib", "daemon_pss_mib", "kernel_maps_mib")
@@ -30,6 +31,7 @@ _SOURCES = {
     "fixed-set": "All points were sent the same sources.",
     "listed": "Sources were uniform over all entries, other ones at each point.",
     "near-listed": "Sources were near listed ones, other ones at each point.",
+    "accepted": "All points were sent the same sources, which the rules accept.",
 }
 
 
@@ -63,7 +65,7 @@ def of(result: Result) -> list[Curve]:
         for point, spec in asked.points.items():
             if point in measured:
                 sent = asked.traffic_at(point) if isinstance(asked, Scenario) else None
-                series.setdefault((spec.shape, None if metric in _OF_RULES else sent), []).append(point)
+                series.setdefault((spec.kind, None if metric in _OF_RULES else sent), []).append(point)
         for points in series.values():
             curve = _curve(result, metric, points, asked.points, _note(asked, metric, points[0]))
             if len(curve.sizes) >= 2:
@@ -88,8 +90,9 @@ def _curve(
         system, name, point = text.split(key)
         idle = metric in _OF_RULES and system in RULELESS
         if name == metric and point in points and not idle and not _is_the_reference(result, key, metric):
-            lines.setdefault(system, {}).setdefault(sum(specs[point].counts), found)
+            lines.setdefault(system, {}).setdefault(specs[point].total, found)
     kinds = [kind for kind, present in zip(_KINDS, specs[points[0]].shape, strict=True) if present]
+    kinds += ["stateful rules"] if specs[points[0]].rules is not None else []
     title = f"{_TITLES.get(metric, metric)}, by number of {' and '.join(kinds)}"
     unit = next((m.unit for line in lines.values() for m in line.values()), "")
     return Curve(metric, title, unit, note, tuple(points), lines)

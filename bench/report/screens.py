@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.compare import Comparison
     from bench.operations.scenario import Operations
     from bench.plan import Plan
-    from bench.scenario import ProfileName
+    from bench.points import ProfileName
     from bench.session import Session
 
 
@@ -36,9 +36,9 @@ def plan(out: Console, made: Plan, session: Session) -> None:
     for group in made.groups:
         for point in group.points:
             systems = [arm.system for arm in group.arms if point in arm.points and arm.role == "measured"]
-            counts = Counts(*made.scenario.points[point].counts)
-            given = str(session.filled[counts].given) or "none"
-            table.add_row(point, str(counts), given, ", ".join(systems), str(group.blocks[point]))
+            spec = made.scenario.points[point]
+            given = str(session.filled[Counts(*spec.counts)].given) or "none"
+            table.add_row(point, spec.rules_text, given, ", ".join(systems), str(group.blocks[point]))
         table.add_section()
     out.print(table)
     for line in text.skips(session.skipped(made)):
@@ -55,7 +55,7 @@ def operations(out: Console, name: str, asked: Operations, profile: ProfileName)
     for point, spec in asked.points.items():
         systems = [system for system in asked.systems if asked.metrics_of(system, point, profile)]
         if systems:
-            table.add_row(point, str(Counts(*spec.counts)), ", ".join(systems))
+            table.add_row(point, spec.rules_text, ", ".join(systems))
     out.print(table)
     return seconds
 

@@ -5,13 +5,15 @@ An instance serves one chain, once: configure, then counters as often as needed,
 bench/sut/registry.py.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.rulebook import Rulebook
 from neurowall.model.entries import Entries, EntrySet
 
 if TYPE_CHECKING:
@@ -34,10 +36,12 @@ class RulesetRejected(SutError):
 class Rules:
     """What every system of a block must enforce: drop packets whose source is one of *entries*.
 
+    book: stateful rules, None where nothing is asked of the stateful layer.
     Compared and hashed by identity, so that texts and probes made from it are made once.
     """
 
     entries: EntrySet
+    book: Rulebook | None = field(default=None, kw_only=True)
 
     def hosts(self, family: int) -> Entries:
         """Entries of full length."""
@@ -118,6 +122,17 @@ class System(Protocol):
 
     def close(self) -> None:
         """Take everything off the gateway again; safe to call twice, also after a failed configure."""
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A system that can be given stateful rules, and counts what each of them decides."""
+
+    def rule_packets(self) -> Mapping[str, int]:
+        """Packets by rule, and by `default` those that no rule matched, since it was configured.
+
+        Empty without rules; SutError if they cannot be read.
+        """
 
 
 def to_text(entries: Entries) -> list[str]:

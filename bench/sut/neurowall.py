@@ -3,7 +3,8 @@
 
 The daemon is a child of the run, on the CPUs that the generator does not use. It starts without a list, then
 the whole list is put; load_seconds is that request, which is answered when the list is enforced. What the
-daemon needs to start is in the notes.
+daemon needs to start is in the notes. Stateful rules are in its policy file, from the zone of the client's
+interface to that of the server's; of them load_seconds is the daemon's start.
 """
 
 import os
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 
 from bench.measure import memory
+from bench.sut import nftcounter, nftrules
 from bench.sut.base import ConfigureReport, Gate, Rules, RulesetRejected, SutError, SystemCounters, excerpt
 from bench.traffic.wire import generator
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 Engine = Literal["buckets", "classic"]
 
 INSTANCE = "bench"
+TABLE = "neurowall"
 LIST = "bench"
 _START_SECONDS = 30.0
 _LOAD_SECONDS = 120.0
@@ -39,7 +42,7 @@ class Neurowall:
 
     def __init__(self, engine: Engine = "buckets") -> None:
         self.name = "neurowall" if engine == "buckets" else f"neurowall-{engine}"
-        self._engine = engine
+        self.engine = engine
         self._chain: Chain | None = None
         self._daemon: Process | None = None
         self._directory: Path | None = None
@@ -58,20 +61,38 @@ class Neurowall:
             start = time.monotonic()
             client = self._start(chain, rules)
             ready = time.monotonic()
-            self._put(client, rules.list_text.encode())
+            if len(rules.entries) or rules.book is None:
+                self._put(client, rules.list_text.encode())
         except Exception:
             self.close()
             raise
-        return ConfigureReport(time.monotonic() - ready, (f"daemon ready in {ready - start:.2f} s",))
+        if rules.book is not None:
+            self.gate = "filter" if rules.book.rules else "pass"
+        began = ready if rules.book is None else start
+        return ConfigureReport(time.monotonic() - began, (f"daemon ready in {ready - start:.2f} s",))
 
     def counters(self) -> SystemCounters:
-        """Packets by verdict, from /metrics."""
+        """Packets by verdict, from /metrics; of the stateful layer those dropped, by its named counters."""
         totals = {"drop": 0, "pass": 0}
         for labels, value in _PACKETS.findall(self._get("/metrics").text):
             for verdict in totals:
                 if f'verdict="{verdict}"' in labels:
                     totals[verdict] += int(float(value))
-        return SystemCounters(totals["drop"], totals["pass"], "GET /metrics: neurowall_packets_total")
+        source = "GET /metrics: neurowall_packets_total"
+        if self._rules is not None and self._rules.book is not None:
+            totals["drop"] += nftrules.dropped(self._rules.book, self._named_counters())
+            source += f", nftables counters of table inet {TABLE}"
+        return SystemCounters(totals["drop"], totals["pass"], source)
+
+    def rule_packets(self) -> dict[str, int]:
+        """The kernel's named counters of stateful rules."""
+        return nftrules.by_rule(self._named_counters())
+
+    def _named_counters(self) -> dict[str, int]:
+        if self._chain is None:
+            raise SutError(f"{self.name} is not configured: call configure() first")
+        with self._chain.gateway.enter():
+            return nftcounter.all_packets(TABLE)
 
     def memory_mib(self) -> float:
         """The daemon and its helpers without the maps that they have mapped, and all maps."""
@@ -84,7 +105,7 @@ class Neurowall:
         """Policy, and the daemon's own account of what it enforces and how it is attached."""
         counts = self._rules.counts if self._rules else {}
         status: dict[str, Any] = self._get("/status").json()
-        return {"engine": self._engine, "policy": self._policy, "sizes": counts, "status": status}
+        return {"engine": self.engine, "policy": excerpt(self._policy), "sizes": counts, "status": status}
 
     def close(self) -> None:
         """End the daemon and take its pins away, which detaches the program."""
@@ -100,7 +121,7 @@ class Neurowall:
 
     def _start(self, chain: "Chain", rules: Rules) -> httpx.Client:
         directory = self._directory = chain.run.make_directory(self.name)
-        self._policy = _policy(self._engine, chain.gateway_in.name, rules)
+        self._policy = policy_text(self.engine, chain, rules)
         config = directory / "policy.yaml"
         config.write_text(self._policy, encoding="utf-8")
         shared = ["--instance", INSTANCE, "--run-dir", str(directory)]
@@ -148,13 +169,20 @@ class Neurowall:
             raise SutError(f"{self.name}: GET {path}: {error}; the daemon's log ends: {log}") from error
 
 
-def _policy(engine: Engine, device: str, rules: Rules) -> str:
-    """The policy file: one external interface, this engine, default capacities unless the rules need more."""
+def policy_text(engine: Engine, chain: "Chain", rules: Rules) -> str:
+    """The policy file: one external interface, this engine, default capacities unless the rules need more.
+
+    With stateful rules the server's interface is internal.
+    """
     counts = rules.counts
     larger = {kind: counts[kind] for kind, usual in _DEFAULT_CAPACITY.items() if counts[kind] > usual}
     capacity = "capacity:\n" + "".join(f"  {kind}: {count}\n" for kind, count in larger.items())
-    interface = f"interfaces:\n  - name: {device}\n    zone: external\n    xdp: native\n"
-    return f"engine: {engine}\n{interface}{capacity if larger else ''}"
+    zones = [(chain.gateway_in.name, "external")]
+    if rules.book is not None:
+        zones.append((chain.gateway_out.name, "internal"))
+    listed = "".join(f"  - name: {name}\n    zone: {zone}\n    xdp: native\n" for name, zone in zones)
+    text = f"engine: {engine}\ninterfaces:\n{listed}{capacity if larger else ''}"
+    return text if rules.book is None else text + rules.book.yaml
 
 
 def _command() -> list[str]:

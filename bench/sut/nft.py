@@ -3,17 +3,19 @@
 
 nft-set: a hash set for hosts and an interval set for prefixes, both named, as its manual shows for block
 lists. The hash set states its size: only then the kernel takes the fixed-size hash, its fastest. nft-linear:
-one rule an entry, the way not to do it, and labelled so.
+one rule an entry, the way not to do it, and labelled so. Of stateful rules nft-linear is what is written by
+hand (see bench/sut/nftrules.py); nft-set has none.
 """
 
 import time
 from typing import TYPE_CHECKING, Any
 
-from bench.sut import nftcounter
+from bench.sut import nftcounter, nftrules
 from bench.sut.base import ConfigureReport, Gate, Rules, RulesetRejected, SutError, SystemCounters, excerpt
 from bench.sut.tools import missing_tool, version
 
 if TYPE_CHECKING:
+    from bench.rulebook import Rulebook
     from bench.testbed.base import Chain
 
 TABLE = "neurowall_bench"
@@ -34,6 +36,7 @@ class NftSystem:
         self._chain: Chain | None = None
         self._text = ""
         self._sizes: dict[str, int] = {}
+        self._book: Rulebook | None = None
 
     def available(self, rules: Rules | None = None) -> str | None:  # noqa: ARG002
         """The nft program."""
@@ -47,7 +50,13 @@ class NftSystem:
         """Load the table through stdin. RulesetRejected with what nft said."""
         if why := self.available(rules):
             raise RulesetRejected(f"{self.name}: {why}")
-        self._sizes, self._text = rules.counts, self.ruleset(rules, chain.gateway_in.name)
+        self._sizes, self._book = rules.counts, rules.book
+        if rules.book is not None:
+            self._sizes = {"rules": len(rules.book.rules)}
+            self._text = nftrules.ruleset(rules.book, TABLE, chain.gateway_in.name, chain.gateway_out.name)
+            self.gate = "filter" if rules.book.rules else "pass"
+        else:
+            self._text = self.ruleset(rules, chain.gateway_in.name)
         start = time.monotonic()
         done = chain.gateway.exec(["nft", "-f", "-"], input=self._text, timeout=_LOAD_SECONDS)
         seconds = time.monotonic() - start
@@ -57,12 +66,25 @@ class NftSystem:
         return ConfigureReport(seconds)
 
     def counters(self) -> SystemCounters:
-        """The named counter of the table."""
+        """The named counter of the table, or all those of its rules that drop."""
         if self._chain is None:
             raise SutError(f"{self.name} is not configured: call configure() first")
+        if self._book is not None:
+            count = nftrules.dropped(self._book, self._named_counters())
+            return SystemCounters(count, None, f"nftables counters of table inet {TABLE}")
         with self._chain.gateway.enter():
             dropped = nftcounter.packets(TABLE, "dropped")
         return SystemCounters(dropped, None, f"nftables counter 'dropped' of table netdev {TABLE}")
+
+    def rule_packets(self) -> dict[str, int]:
+        """The named counters of stateful rules."""
+        return nftrules.by_rule(self._named_counters())
+
+    def _named_counters(self) -> dict[str, int]:
+        if self._chain is None:
+            raise SutError(f"{self.name} is not configured: call configure() first")
+        with self._chain.gateway.enter():
+            return nftcounter.all_packets(TABLE)
 
     def memory_mib(self) -> None:
         """Nothing tells: nftables says nothing, and a change of the machine's slab is not its alone."""
@@ -79,7 +101,8 @@ class NftSystem:
         """Delete the table, if the chain still exists."""
         if self._chain is not None:
             chain, self._chain = self._chain, None
-            chain.gateway.exec(["nft", "delete", "table", "netdev", TABLE], timeout=_LOAD_SECONDS)
+            family = "netdev" if self._book is None else "inet"
+            chain.gateway.exec(["nft", "delete", "table", family, TABLE], timeout=_LOAD_SECONDS)
 
     def _table(self, sets: str, rules: str, device: str) -> str:
         hook = f'type filter hook ingress device "{device}" priority {_PRIORITY}; policy accept;'
@@ -93,6 +116,12 @@ class NftSet(NftSystem):
     """A hash set for hosts and an interval set for prefixes; sets without entries are left out."""
 
     name = "nft-set"
+
+    def available(self, rules: Rules | None = None) -> str | None:
+        """The nft program, and no stateful rules."""
+        if rules is not None and rules.book is not None:
+            return "has no form of its own for stateful rules"
+        return super().available(rules)
 
     def ruleset(self, rules: Rules, device: str) -> str:
         """Hosts before prefixes, IPv4 before IPv6."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One named counter of nftables, read with one netlink message.
+"""Named counters of nftables, read by netlink: one with one message, or all of a table.
 
 `nft list counter` answers the same, but nft 1.0.6 first fetches every element of every set in the namespace:
 a second with 250,000 of them, and all our caches, before and after each trial. Layout:
@@ -13,8 +13,9 @@ import struct
 from collections.abc import Iterator
 
 _NETLINK_NETFILTER = 12
-_NLM_F_REQUEST = 1
-_NLMSG_ERROR = 2
+_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_MESSAGES = 1 << 16
 _GETOBJ = 10 << 8 | 19  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETOBJ
 _OBJECT_COUNTER = 1
 _OBJ_TABLE, _OBJ_NAME, _OBJ_TYPE, _OBJ_DATA = 1, 2, 3, 4
@@ -22,7 +23,7 @@ _COUNTER_PACKETS = 2
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
-NFPROTO_NETDEV = 5
+NFPROTO_INET, NFPROTO_NETDEV = 1, 5
 
 
 def packets(table: str, name: str, family: int = NFPROTO_NETDEV) -> int:
@@ -33,16 +34,51 @@ def packets(table: str, name: str, family: int = NFPROTO_NETDEV) -> int:
     body = struct.pack("=BBH", family, 0, 0)
     body += _attribute(_OBJ_TABLE, table.encode() + b"\0") + _attribute(_OBJ_NAME, name.encode() + b"\0")
     body += _attribute(_OBJ_TYPE, struct.pack("!I", _OBJECT_COUNTER))
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as link:
-        link.settimeout(5)
+    with _link() as link:
         link.sendall(_HEADER.pack(_HEADER.size + len(body), _GETOBJ, _NLM_F_REQUEST, 1, 0) + body)
-        answer = link.recv(65536)
-    _, kind, _, _, _ = _HEADER.unpack_from(answer)
-    if kind == _NLMSG_ERROR:
-        code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
-        raise OSError(code or errno.EPROTO, f"counter {name} of table {table}: {os.strerror(code)}")
-    data = dict(_attributes(answer[_HEADER.size + 4 :]))[_OBJ_DATA]
-    return int.from_bytes(dict(_attributes(data))[_COUNTER_PACKETS], "big")
+        for _, answer in _messages(link.recv(_MESSAGES), f"counter {name} of table {table}"):
+            return _counted(answer)[1]
+    raise OSError(errno.EPROTO, f"counter {name} of table {table}: no answer")
+
+
+def all_packets(table: str, family: int = NFPROTO_INET) -> dict[str, int]:
+    """Packets of every named counter of a table; {} without such a table. Namespace as in `packets`."""
+    body = struct.pack("=BBH", family, 0, 0) + _attribute(_OBJ_TABLE, table.encode() + b"\0")
+    body += _attribute(_OBJ_TYPE, struct.pack("!I", _OBJECT_COUNTER))
+    found: dict[str, int] = {}
+    with _link() as link:
+        flags = _NLM_F_REQUEST | _NLM_F_DUMP
+        link.sendall(_HEADER.pack(_HEADER.size + len(body), _GETOBJ, flags, 1, 0) + body)
+        while True:
+            for kind, answer in _messages(link.recv(_MESSAGES), f"counters of table {table}"):
+                if kind == _NLMSG_DONE:
+                    return found
+                name, count = _counted(answer)
+                found[name] = count
+
+
+def _link() -> socket.socket:
+    link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+    link.settimeout(5)
+    return link
+
+
+def _messages(data: bytes, what: str) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each message. OSError for one that reports an error."""
+    while len(data) >= _HEADER.size:
+        length, kind, _, _, _ = _HEADER.unpack_from(data)
+        if kind == _NLMSG_ERROR:
+            code = -struct.unpack_from("=i", data, _HEADER.size)[0]
+            raise OSError(code or errno.EPROTO, f"{what}: {os.strerror(code)}")
+        yield kind, data[_HEADER.size : length]
+        data = data[(length + 3) & ~3 :]
+
+
+def _counted(body: bytes) -> tuple[str, int]:
+    """Name and packets of a counter, from the body of its message."""
+    found = dict(_attributes(body[4:]))
+    name = found[_OBJ_NAME].rstrip(b"\0").decode()
+    return name, int.from_bytes(dict(_attributes(found[_OBJ_DATA]))[_COUNTER_PACKETS], "big")
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

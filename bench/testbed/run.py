@@ -148,8 +148,13 @@ class Run:
         return process
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Environment of a child: ours, the tag of the run, and what is asked for."""
-        return {**os.environ, "LC_ALL": "C.UTF-8", **(extra or {}), RUN_TAG: self.id}
+        """Environment of a child: ours, the tag of the run, and what is asked for.
+
+        Without the caller's SSH session: policies of namespaces, applied by a child, have nothing to do
+        with it.
+        """
+        own = {**os.environ, "LC_ALL": "C.UTF-8", "SSH_CONNECTION": ""}
+        return {**own, **(extra or {}), RUN_TAG: self.id}
 
     def unique(self, kind: str, name: str) -> str:
         """`name`, or `name-2`, `name-3` ... when it was used before in this run for that kind of thing."""

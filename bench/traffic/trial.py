@@ -95,9 +95,12 @@ def trial(
     seconds: float,
     *,
     pps: float | None = None,
+    packets: int | None = None,
     count_runs: bool = False,
 ) -> Trial:
     """Send *flow* for some seconds, at *pps* or flat out, and read every counter before and after.
+
+    With *packets* it ends when so many were sent, if that is earlier.
 
     With *count_runs* the gateway's XDP program is timed run by run, which slows it down: judge nothing else
     of such a trial. TrafficError if it could not be sent, SutError if the system counters cannot be read.
@@ -108,7 +111,7 @@ def trial(
         own, arrived, places = system.counters(), _Arrived.read(ends, flow), counters.snapshot(chain)
         deferred = cpu.softirq_thread_seconds(ends.generator.cpu)
         with cpu.window() as seen:
-            offered = ends.generator.run(chain, flow, seconds=seconds, pps=pps)
+            offered = ends.generator.run(chain, flow, seconds=seconds, packets=packets, pps=pps)
         ends.sink.settle()
         deferred = cpu.softirq_thread_seconds(ends.generator.cpu) - deferred
         changes = counters.difference(places, counters.snapshot(chain))

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.netns import NetnsLab
@@ -32,3 +33,9 @@ def measure(tmp_path: Path) -> Iterator[Measure]:
 
     yield run
     os.sched_setaffinity(0, cpus)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The same probes in every test run."""
+    return np.random.default_rng(2)

@@ -12,9 +12,11 @@ import pytest
 from bench import plan as planning
 from bench.lab import LabError, Stream
 from bench.lists import Counts, generate
+from bench.points import Traffic
 from bench.records import Core, Gate, Ledger, Measured, Record
+from bench.rulebook import Rulebook
 from bench.runner import Runner
-from bench.scenario import Scenario, Traffic
+from bench.scenario import Scenario
 from bench.session import Session
 from neurowall.model.entries import EntrySet
 
@@ -48,6 +50,7 @@ class FakeLab:
     deaf: bool = False
     interrupt_after: int | None = None
     opened: list[str] = field(default_factory=list)
+    books: list[Rulebook | None] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     trials: list[tuple[str, float, int]] = field(default_factory=list)
     sent: list[tuple[str, Stream]] = field(default_factory=list)
@@ -57,8 +60,11 @@ class FakeLab:
         """Not a real one."""
         return {"testbed": "simulated"}
 
-    def place(self, system: str, rules: EntrySet, traffic: Traffic, label: str) -> "FakeGateway":
-        """A gateway, unless it is to refuse."""
+    def place(
+        self, system: str, rules: EntrySet, traffic: Traffic, label: str, book: Rulebook | None = None
+    ) -> "FakeGateway":
+        """A gateway, unless it is to refuse; its stateful rules are kept."""
+        self.books.append(book)
         if system in self.refuse:
             raise LabError("nft: Error: syntax error")
         self.opened.append(label)

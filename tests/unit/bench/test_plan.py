@@ -6,7 +6,8 @@ import pytest
 from bench import plan, scenario
 from bench.lists import Counts
 from bench.plan import Plan
-from bench.scenario import PROFILES, Scenario
+from bench.points import PROFILES
+from bench.scenario import Scenario
 
 
 def all_available(system: str, counts: Counts) -> str | None:

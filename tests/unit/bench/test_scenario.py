@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from bench import scenario
-from bench.scenario import PROFILES, Scenario, ScenarioError, SystemName
+from bench.points import PROFILES, SystemName
+from bench.scenario import Scenario, ScenarioError
 from bench.sut.xdp import TOUCH_LINES
 from neurowall.kernel.buckets import lines_for
 from neurowall.model.policy import Capacity

@@ -7,7 +7,7 @@ import pytest
 
 from bench import space
 from bench.lists import Counts, generate
-from bench.scenario import Traffic
+from bench.points import Traffic
 from bench.sources import draw, listed, near_listed
 from bench.sut.base import Rules
 from neurowall.model.entries import Entries, EntrySet

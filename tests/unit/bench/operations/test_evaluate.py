@@ -9,9 +9,9 @@ from bench.evaluate import Judgement
 from bench.operations.evaluate import evaluate
 from bench.operations.records import Observation, Writer
 from bench.operations.scenario import Operations
+from bench.points import PROFILES
 from bench.records import Gate, Ledger
 from bench.result import Figure
-from bench.scenario import PROFILES
 
 GREEN = Gate("filter", passed=True, listed_sent=10, listed_blocked=10, near_sent=10, near_passed=10)
 RED = Gate("filter", passed=False, listed_sent=10, listed_blocked=9, near_sent=10, near_passed=10, detail="x")

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from bench import scenario
 from bench.operations.run import expected_seconds
 from bench.operations.scenario import Operations
-from bench.scenario import PROFILES, ScenarioError
+from bench.points import PROFILES
+from bench.scenario import ScenarioError
 
 SHIPPED = ("list-load", "footprint", "rule-churn")
 DOCUMENT: dict[str, Any] = {
