@@ -11,6 +11,7 @@ from bench.testbed.run import Run
 from tests.conftest import why_not_root
 from tests.net.daemon import POLICY, Daemon
 from tests.net.probes import Probes
+from tests.net.site import Site
 
 MakeDaemon = Callable[..., Daemon]
 
@@ -35,7 +36,7 @@ def prober(chain: Chain) -> Iterator[Probes]:
 
 
 @contextmanager
-def daemons(run: Run, chain: Chain) -> Iterator[MakeDaemon]:
+def daemons(run: Run, chain: Chain | Site) -> Iterator[MakeDaemon]:
     """Makes daemons that are not started yet; whatever they leave is taken away."""
     made: list[Daemon] = []
 

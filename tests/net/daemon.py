@@ -14,6 +14,7 @@ import httpx
 from bench.testbed.chain import Chain
 from bench.testbed.process import Completed, Process
 from bench.testbed.run import Run
+from tests.net.site import Site
 
 NEUROWALL = (sys.executable, "-m", "neurowall.management.cli")
 READY_SECONDS = 20.0
@@ -28,7 +29,7 @@ interfaces:
 class Daemon:
     """`neurowall run` in the gateway of a chain; starts, dies and starts again on the same directories."""
 
-    def __init__(self, run: Run, chain: Chain, policy: str = POLICY) -> None:
+    def __init__(self, run: Run, chain: Chain | Site, policy: str = POLICY) -> None:
         self._run = run
         self.netns = chain.gateway.name
         self.directory = run.make_directory("gateway")
@@ -47,14 +48,14 @@ class Daemon:
         """Where the pins are."""
         return self.run_dir / "main/bpf"
 
-    def argv(self, *more: str) -> tuple[str, ...]:
+    def argv(self, *more: str, launcher: tuple[str, ...] = NEUROWALL) -> tuple[str, ...]:
         """The command line of `neurowall run`."""
         where = ("--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir), "--netns", self.netns)
-        return (*NEUROWALL, "run", "--config", str(self.config), *where, *more)
+        return (*launcher, "run", "--config", str(self.config), *where, *more)
 
-    def start(self, *more: str, ready: bool = True) -> Process:
+    def start(self, *more: str, ready: bool = True, launcher: tuple[str, ...] = NEUROWALL) -> Process:
         """Start it and wait until it is ready, or (ready=False) until it answers at all."""
-        self.process = self._run.spawn(self.argv(*more), name="neurowall")
+        self.process = self._run.spawn(self.argv(*more, launcher=launcher), name="neurowall")
         deadline = time.monotonic() + READY_SECONDS
         path = "/readiness" if ready else "/liveness"
         while True:

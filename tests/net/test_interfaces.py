@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from pyroute2 import IPRoute
@@ -132,23 +133,41 @@ def remake_client_side(chain: Chain) -> None:
             route.route("add", dst="::/0", gateway=far.v6)
 
 
-def test_anothers_program_is_left_alone(make_daemon: MakeDaemon, chain: Chain) -> None:
-    """A first start that cannot guard every interface guards none, and says which and why."""
+@contextmanager
+def anothers_program(chain: Chain) -> Iterator[int]:
+    """Somebody else's XDP program on g1; its link."""
     with libbpf.Object(objects.path("xdpnull")) as foreign:
         foreign.load()
         with chain.gateway.enter():
             index = chain.gateway_out.index
             link = libbpf.link_create_xdp(foreign.program_fd("xdpnull"), index, libbpf.XDP_FLAGS_DRV_MODE)
     try:
-        daemon = make_daemon()
+        yield link
+    finally:
+        os.close(link)
+
+
+def test_anothers_program_is_left_alone(make_daemon: MakeDaemon, chain: Chain) -> None:
+    """A first start that cannot guard every interface as it must guards none, and says which and why."""
+    daemon = make_daemon(POLICY.replace("}", ", xdp: native}"))
+    with anothers_program(chain) as link:
         done = daemon.fails()
         assert done.returncode == 1
         assert "  g1: " in done.stderr
         assert "another XDP program" in done.stderr
         assert "g0: " not in done.stderr
         assert not daemon.bpffs.exists()
-        assert libbpf.link_info(link).ifindex == index
-    finally:
-        os.close(link)
+        assert libbpf.link_info(link).ifindex == chain.gateway_out.index
     daemon.start()  # nothing of the failed start is in the way
     assert daemon.get("/readiness")
+
+
+def test_beside_anothers_program_nftables_guards(make_daemon: MakeDaemon, chain: Chain) -> None:
+    """Where the mode is free, an interface that takes no program is no problem: it is said, and why."""
+    daemon = make_daemon()
+    with anothers_program(chain) as link:
+        daemon.start()
+        (row,) = (each for each in daemon.get("/status")["interfaces"] if each["name"] == "g1")
+        assert (row["mode"], row["attached"], row["problem"]) == ("nftables", True, None)
+        assert "another XDP program is attached" in row["why"]
+        assert libbpf.link_info(link).ifindex == chain.gateway_out.index

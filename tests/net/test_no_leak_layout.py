@@ -15,8 +15,12 @@ from tests.net.leak_trees import copy_with, other_abi
 ATTACH_FIRST = {
     "neurowall/management/daemon.py": [
         (
-            "        engine.start()\n        dataplane.attach()\n",
-            "        dataplane.attach()\n        engine.start()\n",
+            "        engine.start()\n        _check_attached(",
+            (
+                "        from neurowall.model.guards import guards_of\n\n"
+                "        dataplane.configure(guards_of(declared.policy))\n"
+                "        engine.start()\n        _check_attached("
+            ),
         )
     ]
 }
