@@ -164,7 +164,8 @@ class Frame:
             return self._tables.generation() != self._generation
         if seen.generation != self._generation:
             # Another table was changed, or ours and the event is still to come: the next look will tell.
-            self._generation = seen.generation or self._generation
+            # (Or we changed ours meanwhile: then that was read too early.)
+            self._generation = max(seen.generation, self._generation)
             return False
         self._fingerprint = seen.fingerprint
         noted = self._memo.read()
@@ -242,6 +243,12 @@ class Frame:
             old = self._held
         self._memo.write(Made(digest, "", tuple(sorted(target.names))))
         self._held = None
+        if old and new:
+            # A packet on its way through the old rules needs them to its end: they go a grace period later.
+            beside = together(new, old)
+            self._tables.commit(old, beside)
+            self._dataplane.grace()
+            old = beside
         self._tables.commit(old, new)
         self._held, self._fingerprint, self._generation = new, None, self._tables.generation()
         if not new:

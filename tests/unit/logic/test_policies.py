@@ -27,6 +27,7 @@ from neurowall.model.errors import (
 )
 from neurowall.model.intent import PolicyState
 from neurowall.model.policy import Policy
+from neurowall.model.ruleset import Ruleset
 from tests.unit.logic.fake import FakeDataPlane
 from tests.unit.logic.faketables import FakeTables
 
@@ -174,8 +175,8 @@ class TestOrder:
 
         machine.tables.before = note
         machine.apply(WEB + "lists: [{name: new, verdict: block, entries: [203.0.113.2]}]\n")
-        # The first commit only adds what no packet meets yet.
-        assert seen == [("commit", "drop", None), ("commit", "drop", "drop")]
+        # The first commit only adds what no packet meets yet, the last one takes away what none meets any more.
+        assert seen == [("commit", "drop", None), ("commit", "drop", "drop"), ("commit", "drop", "drop")]
         assert machine.plane.verdict("203.0.113.1") is None
         assert machine.plane.verdict("203.0.113.2") == "drop"
 
@@ -460,6 +461,25 @@ class TestDrift:
         machine.engine.suspect()
         assert machine.engine.repair()
         assert machine.tables.held == held
+
+    def test_what_was_read_before_our_own_change(
+        self, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It says nothing: the next change still goes by difference, without a moment of no table."""
+        machine.apply(WEB)
+        seen = machine.engine._frame.look()
+        machine.apply(SSH)
+        assert not machine.engine._committer.repair(seen)
+        commit, olds = machine.tables.commit, list[bool]()
+
+        def noting(old: Ruleset | None, new: Ruleset) -> None:
+            olds.append(old is not None)
+            commit(old, new)
+
+        monkeypatch.setattr(machine.tables, "commit", noting)
+        machine.apply(WEB)
+        assert olds
+        assert all(olds)
 
     def test_another_table_is_none_of_ours(self, machine: Machine) -> None:
         """A transaction that leaves our table alone is no drift."""
