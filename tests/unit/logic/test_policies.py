@@ -175,7 +175,7 @@ class TestOrder:
 
         machine.tables.before = note
         machine.apply(WEB + "lists: [{name: new, verdict: block, entries: [203.0.113.2]}]\n")
-        # The first commit only adds what no packet meets yet, the last one takes away what none meets any more.
+        # The first commit only adds what no packet meets yet, the last takes away what none meets any more.
         assert seen == [("commit", "drop", None), ("commit", "drop", "drop"), ("commit", "drop", "drop")]
         assert machine.plane.verdict("203.0.113.1") is None
         assert machine.plane.verdict("203.0.113.2") == "drop"
