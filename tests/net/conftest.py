@@ -8,6 +8,7 @@ import pytest
 
 from bench.testbed.chain import Chain
 from bench.testbed.run import Run
+from neurowall.kernel.nft import Nftables
 from tests.conftest import why_not_root
 from tests.net.daemon import POLICY, Daemon
 from tests.net.probes import Probes
@@ -51,6 +52,10 @@ def daemons(run: Run, chain: Chain | Site) -> Iterator[MakeDaemon]:
             if daemon.process and daemon.process.alive():
                 daemon.process.kill()
             run.remove_directory(daemon.directory)
+        # Without a run directory nobody owns the table any more: the next daemon would refuse to touch it.
+        if made:
+            with chain.gateway.enter():
+                Nftables().delete_table()
 
 
 @pytest.fixture(scope="module")
