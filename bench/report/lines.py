@@ -20,7 +20,8 @@ _SPREAD = 20  # from here on the largest value over the smallest makes the axis 
 
 def draw(curve: Curve) -> str:
     """The plot; who cannot see it has its description, and the same numbers in a table of the report."""
-    x = _log_scale(curve.sizes[0], curve.sizes[-1], _LEFT + 8, _RIGHT - 8)
+    # Nothing at all stands where one would: a logarithm has no place for it.
+    x = _log_scale(max(curve.sizes[0], 1), max(curve.sizes[-1], 1), _LEFT + 8, _RIGHT - 8)
     y, ticks = _vertical(curve)
     parts = [_grid(y(tick), tick) for tick in ticks]
     parts += [_tick(x(size), curves.short(size)) for size in _apart(curve.sizes, x)]
