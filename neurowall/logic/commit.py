@@ -132,8 +132,7 @@ class Committer:
         policy: the one to put in force with them; *put* keeps it.
         """
         now, wanted = self.current, capacity or self.capacity
-        framed = self._framed(policy or self._policy, lists)
-        move = self._frame.move(framed)
+        move: Move
         if not self.kernel_known:
             contents, held = self._dataplane.contents(), self._applier.times()
             registry = adopted(now.compiled.registry.defs, contents, wanted.classes)
@@ -147,6 +146,8 @@ class Committer:
                 made = self._compile(lists, registry, wanted)
             old, times = now.compiled.image, time_steps(now.timetable, made.target.timetable)
             forward = lambda: self._through(old, made.target, registry.defs, times, move)  # noqa: E731
+        # Last, since it may leave something in the kernel: what does not fit is refused before.
+        move = self._frame.move(self._framed(policy or self._policy, lists))
         return _lighter(self._commit(lists, made, forward, move, put))
 
     def edit(self, changes: Sequence[ListChange]) -> Snapshot:

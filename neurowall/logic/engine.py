@@ -223,9 +223,13 @@ class Engine(ListRequests):
         """Put the table back if another program changed it; whether one did. Raises RulesetError."""
         if not self._frame.must_look:
             return False
-        seen = self._frame.look()
-        with self._lock:
-            return self._committer.repair(seen)
+        try:
+            seen = self._frame.look()
+            with self._lock:
+                return self._committer.repair(seen)
+        except Exception:
+            self.suspect()  # or nobody would look again
+            raise
 
     def stateful(self) -> StatefulStatus:
         """What nftables enforces."""

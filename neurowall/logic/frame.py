@@ -318,9 +318,8 @@ class Move:
             if self._before and fresh:
                 raise KernelError("; ".join(f"{name}: {why}" for name, why in fresh.items()))
         if self._before is None:
-            with reported(
-                KernelError, "forwarding"
-            ):  # at a start and on the way back: rather that than no table
+            # At a start and on the way back: rather that than no table.
+            with reported(KernelError, "forwarding"):
                 self._frame.forward(self._after.policy)
         elif self._before.policy is not self._after.policy:
             self._frame.forward(self._after.policy)

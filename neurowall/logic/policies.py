@@ -123,7 +123,8 @@ class Policies:
         added, removed = count_changes(before.lists, resolved.lists)
         same = not differences and self._is_same(before, declared, resolved) and not self.pending
         capacity = larger_of(self._committer.capacity, policy.capacity)
-        notes = (*resolved.warnings, *_said_of_capacity(self.policy, policy))
+        told = _said_of_capacity(self.policy, policy)
+        notes = (*resolved.warnings, *told)
         change = PolicyChange(
             before.generation, dry_run, differences, added, removed, 0, 0.0, self.pending, notes
         )
@@ -138,7 +139,7 @@ class Policies:
                 generation=snapshot.generation,
                 objects=self._committer.objects,
                 pending=self.pending,
-                warnings=(*notes, *self.warnings),
+                warnings=(*self.warnings, *told),
             )
         return replace(change, seconds=time.perf_counter() - begun)
 

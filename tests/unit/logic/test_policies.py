@@ -26,7 +26,7 @@ from neurowall.model.errors import (
     StateError,
 )
 from neurowall.model.intent import PolicyState
-from neurowall.model.policy import Policy
+from neurowall.model.policy import Capacity, Policy
 from neurowall.model.ruleset import Ruleset
 from tests.unit.logic.fake import FakeDataPlane
 from tests.unit.logic.faketables import FakeTables
@@ -112,6 +112,17 @@ class TestApply:
         machine.apply(WEB)
         assert machine.plane.verdict("203.0.113.7") == machine.plane.verdict("203.0.113.8") == "drop"
 
+    def test_says_each_thing_once(self, machine: Machine) -> None:
+        """What a declared list or the policy gives reason to warn of."""
+        feed = machine.directory / "feed.txt"
+        feed.write_text("203.0.113.1\n")
+        machine.apply(LISTED)
+        feed.unlink()
+        text = LISTED + "defaults: {}\n"
+        said = machine.engine.apply_policy(text, str(machine.directory / "applied.yaml")).warnings
+        assert any("feed" in warning for warning in said)
+        assert len(set(said)) == len(said)
+
     def test_the_same_again_is_no_new_generation(self, machine: Machine) -> None:
         """Nothing is written where nothing changes."""
         first = machine.apply(WEB)
@@ -154,7 +165,12 @@ class TestApply:
         """A policy whose lists do not fit is refused with its lists' name, untouched."""
         (machine.directory / "feed.txt").write_text("".join(f"203.0.113.{n}\n" for n in range(32)))
         machine.apply(WEB)
-        before = _files(machine.state)
+        before, operations = _files(machine.state), len(machine.tables.operations)
+        machine.plane.held_capacity = Capacity(hosts4=3)
+        with pytest.raises(CapacityError, match="feed"):
+            machine.apply(LISTED.replace("name: web", "name: other") + "capacity: {hosts4: 3, grow: false}\n")
+        assert "commit" not in machine.tables.operations[operations:]
+        machine.plane.held_capacity = Capacity()
         machine.plane.without_xdp = frozenset({"wan0"})
         with pytest.raises(CapacityError, match="feed"):
             machine.apply(LISTED + "fallback: {max_entries: 3}\n")
@@ -459,6 +475,19 @@ class TestDrift:
         held = machine.tables.held
         machine.tables.commit(None, type(held)())
         machine.engine.suspect()
+        assert machine.engine.repair()
+        assert machine.tables.held == held
+
+    def test_a_repair_that_fails_is_tried_again(self, machine: Machine) -> None:
+        """Also if no other event comes."""
+        machine.apply(WEB)
+        assert not machine.engine.repair()
+        held = machine.tables.held
+        machine.tables.commit(None, type(held)())
+        machine.engine.suspect()
+        machine.tables.before = _failing_once("commit")
+        with pytest.raises(KernelError):
+            machine.engine.repair()
         assert machine.engine.repair()
         assert machine.tables.held == held
 
