@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from neurowall.data.state import StateStore
+from neurowall.kernel import bootclock
 from neurowall.logic.engine import Engine
 from neurowall.model.policy import Capacity, EngineName, Interface, ListSpec, Policy
 from tests.unit.logic.fake import FakeDataPlane
+from tests.unit.logic.policymachine import Machine
 
 StartEngine = Callable[..., Engine]
 
@@ -43,3 +45,13 @@ def start(plane: FakeDataPlane, tmp_path: Path) -> Iterator[StartEngine]:
     yield begin
     for store in running:
         store.close()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine whose daemon was started with interfaces only."""
+    machine: list[Machine] = []
+    monkeypatch.setattr(bootclock, "now", lambda: machine[0].time if machine else 0.0)
+    monkeypatch.setattr(bootclock, "boot_id", lambda: machine[0].boot_id if machine else "first")
+    machine.append(Machine(tmp_path))
+    return machine[0]

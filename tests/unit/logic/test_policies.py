@@ -1,18 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies over time, with a kernel and tables in memory that outlive engines."""
-
-from collections.abc import Callable
-from pathlib import Path
+"""A policy put in force, refused, or given up half-way."""
 
 import pytest
 
-from neurowall.data.generations import GenerationStore
-from neurowall.data.state import StateStore
-from neurowall.data.tablememo import TableMemo
-from neurowall.kernel import bootclock
-from neurowall.logic.around import Around
-from neurowall.logic.declared import boot
-from neurowall.logic.engine import Engine
 from neurowall.logic.lockout import Session
 from neurowall.model.errors import (
     ApplyError,
@@ -20,80 +10,11 @@ from neurowall.model.errors import (
     KernelError,
     LockOut,
     NeurowallError,
-    PendingError,
     PolicyError,
     RulesetError,
-    StateError,
 )
-from neurowall.model.intent import PolicyState
-from neurowall.model.policy import Capacity, Policy
-from neurowall.model.ruleset import Ruleset
-from tests.unit.logic.fake import FakeDataPlane
-from tests.unit.logic.faketables import FakeTables
-
-HEAD = """
-interfaces:
-  - {name: wan0, zone: external}
-  - {name: lan0, zone: internal}
-"""
-WEB = (
-    HEAD + "rules:\n  - {name: web, from: external, to: gateway, protocol: tcp, ports: 443, action: accept}\n"
-)
-SSH = (
-    HEAD + "rules:\n  - {name: ssh, from: internal, to: gateway, protocol: tcp, ports: 22, action: accept}\n"
-)
-LISTED = WEB + "lists: [{name: feed, verdict: block, file: feed.txt}]\n"
-
-
-class Machine:
-    """One state directory, kernel and boot clock; engines come and go."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.state = directory / "state"
-        self.plane = FakeDataPlane()
-        self.tables = FakeTables()
-        self.forwarded: list[Policy] = []
-        self.time = 1_000.0
-        self.boot_id = "first"
-        self.store: StateStore | None = None
-        self.engine = self.start(HEAD)
-
-    def start(self, config: str | None, *, write: bool = True) -> Engine:
-        """As the daemon does: choose what to start with, and start."""
-        if self.store:
-            self.store.close()
-        path = self.directory / "policy.yaml"
-        if config is not None and write:
-            path.write_text(config)
-        self.store = StateStore(self.state)
-        saved = self.store.load().policy if self.store.exists() else PolicyState()
-        declared = boot(path if config is not None else None, saved, GenerationStore(self.state))
-        memo = TableMemo(self.directory / "table.json")
-        around = Around(self.tables, forwarding=self.forwarded.append, memo=memo, config=path)
-        self.engine = Engine(declared, self.plane, self.store, clock=self.plane.clock, around=around)
-        self.engine.start()
-        return self.engine
-
-    def apply(self, text: str, **more: object) -> int:
-        """The generation after applying a policy beside the others' files."""
-        filename = str(self.directory / "applied.yaml")
-        return self.engine.apply_policy(text, filename, **more).generation  # type: ignore[arg-type]
-
-    @property
-    def rules(self) -> set[str]:
-        """The rules that packets meet."""
-        return {name.removeprefix("rule-") for name in self.tables.enforced() if name.startswith("rule-")}
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A machine whose daemon was started with interfaces only."""
-    machine: list[Machine] = []
-    monkeypatch.setattr(bootclock, "now", lambda: machine[0].time if machine else 0.0)
-    monkeypatch.setattr(bootclock, "boot_id", lambda: machine[0].boot_id if machine else "first")
-    machine.append(Machine(tmp_path))
-    return machine[0]
+from neurowall.model.policy import Capacity
+from tests.unit.logic.policymachine import HEAD, LISTED, SSH, WEB, Machine, failing_once, files, meets
 
 
 class TestApply:
@@ -132,13 +53,13 @@ class TestApply:
 
     def test_a_dry_run_changes_nothing(self, machine: Machine) -> None:
         """Neither the kernel nor the disk; the differences are told."""
-        before = _files(machine.state)
+        before = files(machine.state)
         change = machine.engine.plan_policy(WEB, "web.yaml")
         assert change.dry_run
         assert [line.name for line in change.differences if line.part == "rules"] == ["web"]
         assert change.objects > 0
         assert not machine.tables.held
-        assert _files(machine.state) == before
+        assert files(machine.state) == before
 
     def test_interfaces_come_and_go(self, machine: Machine) -> None:
         """No restart is needed to guard another interface."""
@@ -155,17 +76,17 @@ class TestApply:
 
     def test_what_the_kernel_refuses_is_refused_first(self, machine: Machine) -> None:
         """The kernel judges the table before anything is saved or touched."""
-        before = _files(machine.state)
+        before = files(machine.state)
         with pytest.raises(RulesetError, match="Not supported"):
             machine.apply(WEB.replace("name: web", "name: refused-by-the-kernel"))
-        assert _files(machine.state) == before
+        assert files(machine.state) == before
         assert "commit" not in machine.tables.operations
 
     def test_capacity_is_checked_first(self, machine: Machine) -> None:
         """A policy whose lists do not fit is refused with its lists' name, untouched."""
         (machine.directory / "feed.txt").write_text("".join(f"203.0.113.{n}\n" for n in range(32)))
         machine.apply(WEB)
-        before, operations = _files(machine.state), len(machine.tables.operations)
+        before, operations = files(machine.state), len(machine.tables.operations)
         machine.plane.held_capacity = Capacity(hosts4=3)
         with pytest.raises(CapacityError, match="feed"):
             machine.apply(LISTED.replace("name: web", "name: other") + "capacity: {hosts4: 3, grow: false}\n")
@@ -174,7 +95,7 @@ class TestApply:
         machine.plane.without_xdp = frozenset({"wan0"})
         with pytest.raises(CapacityError, match="feed"):
             machine.apply(LISTED + "fallback: {max_entries: 3}\n")
-        assert _files(machine.state) == before
+        assert files(machine.state) == before
         assert machine.rules == {"web"}
 
 
@@ -208,13 +129,13 @@ class TestOrder:
         pairs = {}
         for text in (one, two):
             machine.apply(text)
-            pairs[text] = {address: _meets(machine, address) for address in addresses}
+            pairs[text] = {address: meets(machine, address) for address in addresses}
         steps: list[int] = []
 
         def check(*_: object) -> None:
             steps.append(1)
             for address in addresses:
-                met = _meets(machine, address)
+                met = meets(machine, address)
                 assert met in (pairs[one][address], pairs[two][address])
 
         machine.plane.after_row = check
@@ -264,260 +185,10 @@ class TestFailures:
     def test_a_failure_leaves_no_generation(self, machine: Machine) -> None:
         """What never was in force is not among what one could go back to."""
         before = [info.generation for info in machine.engine.generations()]
-        machine.tables.before = _failing_once("commit")
+        machine.tables.before = failing_once("commit")
         with pytest.raises(NeurowallError):
             machine.apply(WEB)
         assert [info.generation for info in machine.engine.generations()] == before
-
-
-class TestConfirm:
-    def test_confirmed_stays(self, machine: Machine) -> None:
-        """After a confirmation time does nothing."""
-        machine.apply(WEB, confirm=60)
-        machine.engine.confirm_policy()
-        machine.time += 61
-        assert not machine.engine.take_back_unconfirmed()
-        assert machine.rules == {"web"}
-
-    def test_unconfirmed_goes_back(self, machine: Machine) -> None:
-        """Without one the policy before is in force again, as a new generation that says why."""
-        machine.apply(SSH)
-        machine.apply(WEB, confirm=60)
-        machine.time += 59
-        assert not machine.engine.take_back_unconfirmed()
-        machine.time += 2
-        assert machine.engine.take_back_unconfirmed()
-        assert machine.rules == {"ssh"}
-        assert machine.engine.policy_now().info.source == "unconfirmed"
-        assert machine.engine.policy_now().pending is None
-
-    def test_bans_meanwhile_stay(self, machine: Machine) -> None:
-        """Going back takes back the policy, not what operators did since."""
-        machine.apply(WEB, confirm=60)
-        machine.engine.block(["203.0.113.7"])
-        machine.time += 61
-        machine.engine.take_back_unconfirmed()
-        assert machine.plane.verdict("203.0.113.7") == "drop"
-
-    def test_survives_a_restart(self, machine: Machine) -> None:
-        """A daemon that starts meanwhile goes on waiting; one that starts later goes back at once."""
-        machine.apply(SSH)
-        machine.apply(WEB, confirm=60)
-        machine.time += 30
-        machine.start(HEAD)
-        pending = machine.engine.policy_now().pending
-        assert pending
-        assert pending.seconds == pytest.approx(30)
-        assert machine.rules == {"web"}
-        machine.time += 31
-        machine.start(HEAD)
-        assert machine.rules == {"ssh"}
-
-    def test_a_reboot_is_no_confirmation(self, machine: Machine) -> None:
-        """A machine that had to be started again was perhaps cut off: back at once."""
-        machine.apply(SSH)
-        machine.apply(WEB, confirm=3600)
-        machine.boot_id = "second"
-        machine.start(HEAD)
-        assert machine.rules == {"ssh"}
-
-    def test_nothing_else_is_applied_meanwhile(self, machine: Machine) -> None:
-        """What would be gone back to must stay clear; going back is always possible."""
-        machine.apply(SSH)
-        machine.apply(WEB, confirm=60)
-        with pytest.raises(PendingError, match="neurowall confirm"):
-            machine.apply(HEAD)
-        machine.engine.rollback_policy()
-        assert machine.rules == {"ssh"}
-        with pytest.raises(PendingError):
-            machine.engine.confirm_policy()
-
-    @pytest.mark.parametrize("seconds", [0.0, -1.0, 1e9, float("nan")])
-    def test_refuses_times_that_cannot_be(self, machine: Machine, seconds: float) -> None:
-        """A time of nothing, or of years, is a slip."""
-        with pytest.raises(PolicyError, match="24 h"):
-            machine.apply(WEB, confirm=seconds)
-
-
-class TestRollback:
-    def test_to_any_generation(self, machine: Machine) -> None:
-        """A number between two policies means the one that was in force then."""
-        ssh = machine.apply(SSH)
-        machine.engine.block(["203.0.113.7"])
-        machine.apply(WEB)
-        machine.engine.rollback_policy(ssh + 1)
-        assert machine.rules == {"ssh"}
-        machine.engine.rollback_policy()
-        assert machine.rules == {"web"}
-        assert machine.plane.verdict("203.0.113.7") == "drop"
-
-    def test_brings_declared_lists_back(self, machine: Machine) -> None:
-        """Also as they were then, though their file says something else now; a restart keeps that."""
-        feed = machine.directory / "feed.txt"
-        feed.write_text("203.0.113.1\n")
-        good = machine.apply(LISTED)
-        feed.write_text("203.0.113.2\n")
-        machine.apply(LISTED + "defaults: {}\n")
-        assert machine.plane.verdict("203.0.113.1") is None
-        machine.engine.rollback_policy(good)
-        machine.start(HEAD)
-        assert machine.plane.verdict("203.0.113.1") == "drop"
-        assert machine.plane.verdict("203.0.113.2") is None
-
-    def test_brings_a_removed_list_back_without_its_file(self, machine: Machine) -> None:
-        """The content is kept: a file that has gone since is no obstacle."""
-        feed = machine.directory / "feed.txt"
-        feed.write_text("203.0.113.1\n")
-        good = machine.apply(LISTED)
-        machine.apply(WEB)
-        feed.unlink()
-        machine.start(HEAD)
-        machine.engine.rollback_policy(good)
-        assert machine.plane.verdict("203.0.113.1") == "drop"
-
-    def test_a_number_that_never_was(self, machine: Machine) -> None:
-        """It is said which there are."""
-        with pytest.raises(StateError, match="in force: 1"):
-            machine.engine.rollback_policy(0)
-
-
-class TestBoot:
-    def test_what_was_applied_is_in_force_after_a_restart(self, machine: Machine) -> None:
-        """The daemon's own file is older news, as long as nobody changes it."""
-        machine.apply(WEB)
-        generation = machine.engine.status().generation
-        machine.start(HEAD)
-        assert machine.rules == {"web"}
-        assert machine.engine.status().generation == generation
-        machine.start(None)
-        assert machine.rules == {"web"}
-
-    def test_a_changed_file_is_newer(self, machine: Machine) -> None:
-        """An operator who edits the file and restarts the daemon means it."""
-        machine.apply(WEB)
-        machine.start(SSH)
-        assert machine.rules == {"ssh"}
-        assert machine.engine.policy_now().info.source == "start"
-
-    @pytest.mark.parametrize("way", ["unconfirmed", "rollback", "reboot"])
-    def test_what_was_taken_back_does_not_return(self, machine: Machine, way: str) -> None:
-        """Also if the refused policy is what the daemon's own file says now."""
-        machine.apply(SSH)
-        (machine.directory / "policy.yaml").write_text(WEB)
-        machine.apply(WEB, confirm=60)
-        if way == "rollback":
-            machine.engine.rollback_policy()
-        elif way == "unconfirmed":
-            machine.time += 61
-            assert machine.engine.take_back_unconfirmed()
-        else:
-            machine.boot_id = "second"
-        machine.start(WEB)
-        assert machine.rules == {"ssh"}
-
-    @pytest.mark.parametrize("broken", ["interfaces: []\n", "rules: [", ""])
-    def test_a_broken_file_stops_no_enforcement(self, machine: Machine, broken: str) -> None:
-        """What was in force stays so, and the warning says what is wrong with the file."""
-        machine.apply(WEB)
-        machine.start(broken)
-        assert machine.rules == {"web"}
-        assert any("policy.yaml" in warning for warning in machine.engine.status().warnings)
-        machine.start(SSH)
-        assert machine.rules == {"ssh"}
-
-    def test_a_missing_file_stops_none_either(self, machine: Machine) -> None:
-        """The same if it is not there at all."""
-        machine.apply(WEB)
-        (machine.directory / "policy.yaml").unlink()
-        machine.start("", write=False)
-        assert machine.rules == {"web"}
-
-    def test_without_any_policy(self, tmp_path: Path) -> None:
-        """The first start needs a file."""
-        with pytest.raises(PolicyError, match="--config"):
-            boot(None, PolicyState(), GenerationStore(tmp_path))
-
-    def test_a_damaged_generation_gives_way_to_the_file(self, machine: Machine) -> None:
-        """A machine without its history still starts from the policy file."""
-        machine.apply(WEB)
-        for path in (machine.state / "generations").iterdir():
-            path.write_text("{")
-        machine.start(SSH)
-        assert machine.rules == {"ssh"}
-
-    def test_reads_the_state_of_the_version_before(self, machine: Machine) -> None:
-        """A state without a policy gets one from the file, and keeps its bans."""
-        machine.engine.block(["203.0.113.7"])
-        state = machine.state / "state.json"
-        state.write_bytes(_as_first_schema(state.read_bytes()))
-        for path in (machine.state / "generations").iterdir():
-            path.unlink()
-        machine.start(WEB)
-        assert machine.rules == {"web"}
-        assert machine.plane.verdict("203.0.113.7") == "drop"
-
-
-class TestDrift:
-    def test_puts_the_table_back(self, machine: Machine) -> None:
-        """What another program did to the table is undone, and counted."""
-        machine.apply(WEB)
-        held = machine.tables.held
-        assert not machine.engine.repair()
-        machine.tables.commit(None, type(held)())
-        machine.engine.suspect()
-        assert machine.engine.repair()
-        assert machine.tables.held == held
-        assert machine.engine.stateful().drift_repairs == 1
-
-    def test_before_it_was_read_back(self, machine: Machine) -> None:
-        """Also if that happened right after our own change, before we knew what the table looks like."""
-        machine.apply(WEB)
-        held = machine.tables.held
-        machine.tables.commit(None, type(held)())
-        machine.engine.suspect()
-        assert machine.engine.repair()
-        assert machine.tables.held == held
-
-    def test_a_repair_that_fails_is_tried_again(self, machine: Machine) -> None:
-        """Also if no other event comes."""
-        machine.apply(WEB)
-        assert not machine.engine.repair()
-        held = machine.tables.held
-        machine.tables.commit(None, type(held)())
-        machine.engine.suspect()
-        machine.tables.before = _failing_once("commit")
-        with pytest.raises(KernelError):
-            machine.engine.repair()
-        assert machine.engine.repair()
-        assert machine.tables.held == held
-
-    def test_what_was_read_before_our_own_change(
-        self, machine: Machine, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """It says nothing: the next change still goes by difference, without a moment of no table."""
-        machine.apply(WEB)
-        seen = machine.engine._frame.look()
-        machine.apply(SSH)
-        assert not machine.engine._committer.repair(seen)
-        commit, olds = machine.tables.commit, list[bool]()
-
-        def noting(old: Ruleset | None, new: Ruleset) -> None:
-            olds.append(old is not None)
-            commit(old, new)
-
-        monkeypatch.setattr(machine.tables, "commit", noting)
-        machine.apply(WEB)
-        assert olds
-        assert all(olds)
-
-    def test_another_table_is_none_of_ours(self, machine: Machine) -> None:
-        """A transaction that leaves our table alone is no drift."""
-        machine.apply(WEB)
-        assert not machine.engine.repair()
-        machine.tables.number += 1
-        machine.engine.suspect()
-        assert not machine.engine.repair()
-        assert machine.engine.stateful().drift_repairs == 0
 
 
 class TestLockOut:
@@ -548,39 +219,3 @@ class TestFallback:
         machine.plane.without_xdp = frozenset()
         machine.engine.settle()
         assert not machine.tables.held
-
-
-def _meets(machine: Machine, address: str) -> str:
-    """What a packet meets: the lists, or the table of the moment."""
-    if machine.plane.verdict(address) == "drop":
-        return "drop"
-    return " ".join(sorted(machine.rules))
-
-
-def _failing_once(operation: str) -> Callable[[str], None]:
-    left = [1]
-
-    def fail(name: str) -> None:
-        if name == operation and left[0]:
-            left[0] -= 1
-            raise KernelError("the test breaks it")
-
-    return fail
-
-
-def _files(directory: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
-
-
-def _as_first_schema(text: bytes) -> bytes:
-    """The same state as the version before wrote it."""
-    import hashlib
-    import json
-
-    document = json.loads(text)
-    del document["intent"]["policy"]
-    body = json.dumps(document["intent"], sort_keys=True, separators=(",", ":"))
-    checksum = hashlib.sha256(body.encode()).hexdigest()
-    return json.dumps(
-        {"schema": "neurowall-state/1", "checksum": checksum, "intent": document["intent"]}
-    ).encode()

@@ -11,8 +11,7 @@ from neurowall.management.housekeeping import Housekeeper
 from neurowall.model.errors import ApplyError, KernelError, NeurowallError, RulesetError, StateError
 from neurowall.model.intent import Intent
 from neurowall.model.policy import Policy
-from tests.unit.logic.test_policies import HEAD, LISTED, SSH, WEB, Machine
-from tests.unit.logic.test_policies import machine as machine  # noqa: PLC0414 - the fixture
+from tests.unit.logic.policymachine import HEAD, LISTED, SSH, WEB, Machine
 
 ONE = SSH + "lists: [{name: a, verdict: block, entries: [203.0.113.1, 203.0.113.2]}]\n"
 TWO = WEB + "lists: [{name: a, verdict: block, entries: [203.0.113.1, 203.0.113.3]}]\n"
