@@ -236,6 +236,7 @@ def _lab(
     from bench.measure.environment import fingerprint
     from bench.netns import NetnsLab
     from bench.testbed.base import Run
+    from bench.traffic.wire import own_cpus
 
     if os.geteuid() != 0:
         _refuse("namespaces and XDP need root: run it with sudo")
@@ -243,7 +244,7 @@ def _lab(
     command = ("neurowall-bench", *sys.argv[1:])
     with _clear_errors(), reporter(progress, sys.stderr) as listener:
         session = Session(directory, profile, seed, given, listener.tell, command)
-        with Run.begin(logs=directory / "logs") as session.testbed:
+        with Run.begin(logs=directory / "logs") as session.testbed, own_cpus():
             lab, session.environment = NetnsLab(session.testbed), fingerprint()
             yield session, lab
 

@@ -33,15 +33,12 @@ _EXPECTED = (TestbedError, SutError, TrafficError, OSError)
 
 
 class NetnsLab:
-    """Chains of one run. Generator and gateways have the last CPU, everything else the others."""
+    """Chains of one run. Generator and gateways have the last CPU, everything else what `own_cpus` leaves."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._rules: dict[tuple[int, int], Rules] = {}
         self.cpu = generator().cpu
-        others = os.sched_getaffinity(0) - {self.cpu}
-        if others:  # with one CPU everything shares it
-            os.sched_setaffinity(0, others)
 
     def describe(self) -> Mapping[str, Any]:
         """Which CPUs do what."""

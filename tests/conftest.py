@@ -7,6 +7,7 @@ a missing tool names the package lists, so that a skip is an instruction and not
 
 import os
 import shutil
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -39,3 +40,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("tool"):
         if reason := why_not_tools(marker.args):
             pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def cpus() -> Iterator[None]:
+    """A test gives the CPUs back: with one only, later tests of what happens at once would prove nothing."""
+    before = os.sched_getaffinity(0)
+    yield
+    after = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before)
+    assert after == before, "this process may run on other CPUs than before the test"

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +36,7 @@ from bench.rulebook import make
 from bench.session import Began
 from bench.sut.base import Rules
 from bench.testbed.base import Chain, Run, TestbedError
-from bench.traffic.wire import generator, release
+from bench.traffic.wire import generator, own_cpus, release
 
 if TYPE_CHECKING:
     from bench.points import Point, ProfileName
@@ -71,7 +70,7 @@ def measure(
         raise TestbedError("operations need a testbed: begin a run and give it to the session")
     work = _Work(scenario, name, session, tell, profile)
     began, ended = Began.now(), None
-    with (directory / "raw.jsonl").open("w", encoding="utf-8") as file, _own_cpus():
+    with (directory / "raw.jsonl").open("w", encoding="utf-8") as file, own_cpus():
         try:
             work.run(session.testbed, Writer(file).write)
         except BaseException as error:  # noqa: BLE001  raised again below
@@ -288,18 +287,6 @@ def _skipped(scenario: Operations, profile: ProfileName, session: Session) -> di
                 if why := SYSTEMS[system]().system.available(rules):
                     found[system, point] = why
     return found
-
-
-@contextlib.contextmanager
-def _own_cpus() -> Iterator[None]:
-    """Leave the generator's CPU to it and the gateway, as far as there are others."""
-    before = os.sched_getaffinity(0)
-    others = before - {generator().cpu}
-    os.sched_setaffinity(0, others or before)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def _cpus() -> dict[str, Any]:

@@ -5,6 +5,9 @@ Gate and trial take them from here, so that both use one and the same path: the 
 rate is measured is the one that saw the probes.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -48,3 +51,15 @@ def generator() -> XdpGen:
     Never closed: its program and its namespace have no name, the kernel frees them with the process.
     """
     return XdpGen()
+
+
+@contextmanager
+def own_cpus() -> Iterator[None]:
+    """Leave the generator's CPU to it and the gateways, as far as there are others."""
+    before = os.sched_getaffinity(0)
+    others = before - {generator().cpu}
+    os.sched_setaffinity(0, others or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

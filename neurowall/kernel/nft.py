@@ -8,6 +8,7 @@ used the object.
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,13 +23,15 @@ from neurowall.kernel.nftjson import (
     must_rebuild,
     replacement,
 )
-from neurowall.kernel.nftlisting import counters_in, digest_of, held_in
+from neurowall.kernel.nftlisting import counters_in, digest_of, held_in, is_torn
 from neurowall.kernel.nftrefusal import described, reason_in
 from neurowall.model.counters import Counter
 from neurowall.model.errors import RulesetError
 from neurowall.model.ruleset import FAMILY, TABLE, Ruleset
 
 _ATTEMPTS = 5
+_REREADINGS = 20
+_REHASH_SECONDS = 0.02
 _MISSING = "No such file or directory"
 _TABLE_LISTING: Command = {"list": {"table": {"family": FAMILY, "name": TABLE}}}
 
@@ -155,8 +158,15 @@ class Nftables:
         return Held() if listing is None else held_in(listing)
 
     def _listing(self) -> list[Command] | None:
-        """The table as libnftables lists it, None without one."""
-        return self._ask(_TABLE_LISTING)
+        """The table as libnftables lists it, None without one; read again while it is torn."""
+        listing = self._ask(_TABLE_LISTING)
+        for _ in range(_REREADINGS):
+            if listing is None or not is_torn(listing):
+                break
+            self._context = None  # its cache would give the same answer again
+            time.sleep(_REHASH_SECONDS)
+            listing = self._ask(_TABLE_LISTING)
+        return listing
 
     def _ask(self, command: Command) -> list[Command] | None:
         code, output, errors = self._send([command], dry_run=False)

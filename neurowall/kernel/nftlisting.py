@@ -51,6 +51,20 @@ def counters_in(listing: Iterable[Command]) -> Mapping[str, Counter]:
     return {each["name"]: Counter(each["packets"], each["bytes"]) for each in found}
 
 
+def is_torn(listing: Iterable[Command]) -> bool:
+    """Whether some elements stand there twice, and so others not at all.
+
+    A dump that meets the kernel growing the hash table of a set begins anew and leaves out as many elements
+    as it had listed, in the new order. Source: nft_rhash_walk in net/netfilter/nft_set_hash.c.
+    """
+    for each in listing:
+        for thing in each.values():
+            elements = thing.get("elem", ())
+            if len(elements) > len({one if isinstance(one, str) else _encode(one) for one in elements}):
+                return True
+    return False
+
+
 def digest_of(listing: Iterable[Command]) -> str:
     """A digest of everything that only a change by somebody changes.
 

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,26 +12,28 @@ from bench.result import Result
 from bench.scenario import Scenario
 from bench.session import Session
 from bench.testbed.base import Run
-from bench.traffic.wire import generator
+from bench.traffic.wire import generator, own_cpus
 
 Measure = Callable[[Scenario | dict[str, Any]], Result]
 
 
 @pytest.fixture
-def measure(tmp_path: Path) -> Iterator[Measure]:
-    """Run a scenario in namespaces and answer its result; this process gets its CPUs back."""
+def measure(tmp_path: Path) -> Measure:
+    """Run a scenario in namespaces and answer its result."""
     if why := generator().available():
         pytest.skip(why)
-    cpus = os.sched_getaffinity(0)
 
     def run(described: Scenario | dict[str, Any]) -> Result:
         session = Session(tmp_path, "ci", 1, None, lambda _: None)
         planned = session.plan("small", Scenario.model_validate(described), lambda *_: None)
-        with TemporaryDirectory(prefix="nwb-") as runs, Run.begin(Path(runs), signals=False) as begun:
+        with (
+            TemporaryDirectory(prefix="nwb-") as runs,
+            Run.begin(Path(runs), signals=False) as begun,
+            own_cpus(),
+        ):
             return session.measure(planned, NetnsLab(begun))
 
-    yield run
-    os.sched_setaffinity(0, cpus)
+    return run
 
 
 @pytest.fixture

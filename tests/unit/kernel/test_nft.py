@@ -126,6 +126,33 @@ def test_only_our_table_is_named() -> None:
     )
 
 
+class Rehashing(Library):
+    """Lists an element twice and another not at all, so many times."""
+
+    def __init__(self, torn: int) -> None:
+        super().__init__(listing=[{"set": {**PLACE, "name": "hosts", "elem": ["192.0.2.1", "192.0.2.2"]}}])
+        self.torn, self.loaded = torn, 0
+
+    def cmd(self, text: str) -> tuple[int, str, str]:
+        """As libnftables, whose answer stays the same until another context is made."""
+        code, output, errors = super().cmd(text)
+        torn = self.loaded <= self.torn
+        return code, output.replace("192.0.2.2", "192.0.2.1") if torn else output, errors
+
+    def context(self) -> "Rehashing":
+        """A new one."""
+        self.loaded += 1
+        return self
+
+
+def test_a_listing_that_met_a_growing_set_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another context; not for ever."""
+    monkeypatch.setattr("neurowall.kernel.nft._REHASH_SECONDS", 0)
+    whole = Nftables(Rehashing(0).context).fingerprint()
+    assert Nftables(Rehashing(3).context).fingerprint() == whole
+    assert Nftables(Rehashing(1000).context).fingerprint() != whole
+
+
 def test_a_listing_that_fails_is_an_error() -> None:
     """No table and no answer are two things."""
 
