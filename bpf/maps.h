@@ -11,6 +11,17 @@
 #include <bpf/bpf_helpers.h>
 
 #include "neurowall.h"
+#include "segment.h"
+
+/* The packet under way, for what comes after the lists: too large to be handed on by the stack. Written and
+ * read within one run of a program.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct segment);
+} segments SEC(".maps");
 
 /* Buckets engine, IPv4 hosts. Userspace writes slots through mmap; a host that is not in its first
  * line, nor its second where the first says NW_LINE_OVERFLOW, is not in the table. Values of 64

@@ -10,16 +10,20 @@
 #include "account.h"
 #include "config.h"
 #include "decide.h"
+#include "defend.h"
 #include "internal.h"
 #include "parse.h"
 
 static __always_inline struct decision judge_ip(struct packet *packet, int family)
 {
 	enum nw_reason malformed = parse_ip(packet, family);
+	struct decision decision;
 
 	if (UNLIKELY(malformed != NW_REASON_DEFAULT))
 		return drop(malformed);
-	return decide_ip(packet);
+	decision = decide_ip(packet);
+	note_segment(packet, &decision);
+	return decision;
 }
 
 /*
@@ -60,10 +64,13 @@ static __always_inline struct decision judge_ip_internal(struct packet *packet, 
 							 __u32 *destination_class)
 {
 	enum nw_reason malformed = parse_ip(packet, family);
+	struct decision decision;
 
 	if (UNLIKELY(malformed != NW_REASON_DEFAULT))
 		return drop(malformed);
-	return decide_internal(packet, destination_class);
+	decision = decide_internal(packet, destination_class);
+	note_segment(packet, &decision);
+	return decision;
 }
 
 /* As judge_ipv6(); the class of the destination is in bits 16 to 31. */
@@ -104,6 +111,7 @@ int nw_ingress(struct xdp_md *ctx)
 {
 	struct decision decision = judge(ctx);
 
+	defend(&decision);
 	return account(ctx, &decision);
 }
 
@@ -113,6 +121,7 @@ int nw_internal(struct xdp_md *ctx)
 	__u32 destination_class = 0;
 	struct decision decision = judge_internal(ctx, &destination_class);
 
+	defend(&decision);
 	count_class(ctx, destination_class);
 	return account(ctx, &decision);
 }

@@ -17,7 +17,7 @@ enum nw_constant {
 	/* Bump when a shared struct, a map or the meaning of a slot changes: pins of another
 	 * ABI are not adopted, they are replaced beside the running program.
 	 */
-	NW_ABI = 5,
+	NW_ABI = 6,
 	NW_LINE_SLOTS = 7, /* and one metadata word make a 64-byte cache line */
 	NW_FAILSAFE_PREFIXES = 4,
 	NW_VLAN_DEPTH = 2, /* 802.1ad outside 802.1Q; deeper is dropped */
@@ -91,6 +91,13 @@ enum nw_reason {
 	NW_REASON_DESTINATION_ALLOW_LIST, /* pass: lists say nothing of the source, one allows the destination */
 	NW_REASON_DESTINATION_BLOCK_LIST, /* drop: the same, one blocks the destination */
 	NW_REASON_SPOOFED, /* drop: a source that is not behind this interface */
+	NW_REASON_MARTIAN, /* drop: a source that no host can have, RFC 6890 */
+	NW_REASON_BOGON, /* drop: a source that has no business on the internet, as configured */
+	NW_REASON_BANNED, /* drop: a source that a limit banned */
+	NW_REASON_LIMITED, /* drop: over a limit */
+	NW_REASON_FLOW, /* pass: of a known flow */
+	NW_REASON_OUT_OF_STATE, /* drop: belongs to no known flow, and is not what may begin one */
+	NW_REASON_BAD_SEQUENCE, /* drop: of a known flow, but its numbers cannot be the peer's */
 	NW_REASON_MAX,
 };
 
@@ -118,6 +125,11 @@ struct nw_config {
 	/* Of nw_internal alone, see bpf/internal.h. */
 	__u32 networks; /* 1: sources must be in the interface's networks */
 	__u32 destinations; /* 1: destinations are looked up in the lists */
+	/* What comes after the lists, see bpf/defend.h. */
+	__u32 bans; /* 1: sources that limits banned are dropped */
+	__u32 flows; /* 1: packets are looked up among the known flows */
+	__u32 limits; /* 1: limits are asked */
+	__u32 pad;
 };
 
 /*

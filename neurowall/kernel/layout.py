@@ -18,7 +18,7 @@ from neurowall.model.reasons import Reason, Verdict
 class Constant:
     """enum nw_constant. Not an enum here: its values repeat, and equal members would be one."""
 
-    ABI = 5
+    ABI = 6
     LINE_SLOTS = 7
     LINE6_SLOTS = 3
     FAILSAFE_PREFIXES = 4
@@ -83,6 +83,10 @@ class Config(Mirror):
     role: int
     networks: int
     destinations: int
+    bans: int
+    flows: int
+    limits: int
+    pad: int
     _fields_ = (
         ("hash_multiplier", c.c_uint64 * 2),
         ("hash_addend", c.c_uint64 * 2),
@@ -100,6 +104,10 @@ class Config(Mirror):
         ("role", c.c_uint32),
         ("networks", c.c_uint32),
         ("destinations", c.c_uint32),
+        ("bans", c.c_uint32),
+        ("flows", c.c_uint32),
+        ("limits", c.c_uint32),
+        ("pad", c.c_uint32),
     )
 
 
@@ -295,6 +303,7 @@ class MapLayout:
 _HASH, _ARRAY, _PERCPU_ARRAY, _LPM_TRIE = 1, 2, 6, 11
 _NO_PREALLOC, _MMAPABLE = 1 << 0, 1 << 10
 MAPS: Mapping[str, MapLayout] = {
+    "segments": MapLayout(_PERCPU_ARRAY, "__u32", "struct segment"),
     "lines": MapLayout(_ARRAY, "__u32", "struct nw_line", _MMAPABLE),
     "filter4": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
     "bitmap": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),

@@ -51,6 +51,13 @@ class Reason(IntEnum):
     DESTINATION_ALLOW_LIST = 24
     DESTINATION_BLOCK_LIST = 25
     SPOOFED = 26
+    MARTIAN = 27
+    BOGON = 28
+    BANNED = 29
+    LIMITED = 30
+    FLOW = 31
+    OUT_OF_STATE = 32
+    BAD_SEQUENCE = 33
 
     @property
     def label(self) -> str:
@@ -69,6 +76,8 @@ _DROPS = frozenset(
         Reason.UNPARSED_DROP,
         *(each for each in Reason if Reason.TRUNCATED <= each <= Reason.EXTENSION_DEPTH),
         Reason.DESTINATION_BLOCK_LIST,
-        Reason.SPOOFED,
+        *(each for each in Reason if Reason.SPOOFED <= each <= Reason.LIMITED),
+        Reason.OUT_OF_STATE,
+        Reason.BAD_SEQUENCE,
     }
 )

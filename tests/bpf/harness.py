@@ -31,7 +31,7 @@ _BUCKETS_ONLY = (
     *("lines", "filter4", "bitmap", "nets4", "long4", "registry4"),
     *("lines6", "filter6", "lengths6", "spilled6"),
 )
-_PER_CPU = ("reason_counters", "class_counters", "last_class")
+_PER_CPU = ("reason_counters", "class_counters", "last_class", "segments")
 _REASONS = len(Reason)
 
 

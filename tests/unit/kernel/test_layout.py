@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from neurowall.kernel import agreement, btf, layout, objects
+from neurowall.model.reasons import Reason
 
 SOURCES = Path(__file__).parents[3] / "bpf"
 CLANG = (
@@ -101,7 +102,7 @@ MUTATIONS = {
         "neurowall.h",
         "	NW_REASON_LACP,",
         "	NW_REASON_NEW,\n	NW_REASON_LACP,",
-        ("NW_REASON_NEW is in the object", "NW_REASON_LACP is 9", "NW_REASON_MAX is 28"),
+        ("NW_REASON_NEW is in the object", "NW_REASON_LACP is 9", f"NW_REASON_MAX is {len(Reason) + 1}"),
     ),
     "a constant changed": (
         "neurowall.h",
