@@ -157,6 +157,15 @@ class Firewall:
         context = struct.pack("=6I", 0, len(frame), 0, ifindex, 0, 0) if ifindex else None
         return _ACTIONS[libbpf.program_run(self._program, frame, context=context)[0]]
 
+    @property
+    def program(self) -> int:
+        """Its descriptor, for who runs it without looking at each answer."""
+        return self._program
+
+    def settle(self) -> None:
+        """Take the counters as they are: run() looks at what changes from here on."""
+        self._before = self.reason_counters()
+
     def program_size(self) -> tuple[int, int, int]:
         """Bytes of its code for the kernel and for the CPU, and instructions that the verifier followed."""
         info = libbpf.program_info(self._program)
