@@ -263,4 +263,36 @@ struct {
 	__type(value, __u32);
 } networks SEC(".maps");
 
+/* What is told to userspace. The kernel adds, one reader takes out; its position is part of the map, so the
+ * next reader goes on. Needs Linux 5.8: made only where nw_config.events is set.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+/* How much may be told. Userspace writes, a new window each second while it reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_event_control);
+} event_control SEC(".maps");
+
+/* What is left of it and what was told, by reason of a drop, then NW_REASON_MAX + kind. The kernel writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, NW_REASON_MAX + NW_EVENT_MAX);
+	__type(key, __u32);
+	__type(value, struct nw_event_budget);
+} event_budgets SEC(".maps");
+
+/* The event under way: too large for the stack. Written and read within one run of a program. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_event);
+} event_draft SEC(".maps");
+
 #endif

@@ -11,6 +11,7 @@
 #include "config.h"
 #include "decide.h"
 #include "defend.h"
+#include "events.h"
 #include "internal.h"
 #include "parse.h"
 
@@ -112,6 +113,7 @@ int nw_ingress(struct xdp_md *ctx)
 	struct decision decision = judge(ctx);
 
 	defend(&decision);
+	note_drop(ctx, decision.verdict, decision.reason, decision.class_id);
 	return account(ctx, &decision);
 }
 
@@ -122,6 +124,9 @@ int nw_internal(struct xdp_md *ctx)
 	struct decision decision = judge_internal(ctx, &destination_class);
 
 	defend(&decision);
+	note_drop(ctx, decision.verdict, decision.reason,
+		  decision.reason == NW_REASON_DESTINATION_BLOCK_LIST ? destination_class :
+									decision.class_id);
 	count_class(ctx, destination_class);
 	return account(ctx, &decision);
 }

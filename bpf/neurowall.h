@@ -17,7 +17,7 @@ enum nw_constant {
 	/* Bump when a shared struct, a map or the meaning of a slot changes: pins of another
 	 * ABI are not adopted, they are replaced beside the running program.
 	 */
-	NW_ABI = 6,
+	NW_ABI = 7,
 	NW_LINE_SLOTS = 7, /* and one metadata word make a 64-byte cache line */
 	NW_FAILSAFE_PREFIXES = 4,
 	NW_VLAN_DEPTH = 2, /* 802.1ad outside 802.1Q; deeper is dropped */
@@ -101,6 +101,17 @@ enum nw_reason {
 	NW_REASON_MAX,
 };
 
+/* What an event tells of; of the drop of a packet, or of what *number* and *extra* stand for. */
+enum nw_event_kind {
+	NW_EVENT_DROP = 0, /* number: the class that decided, 0: none */
+	NW_EVENT_BAN, /* a limit banned the source. number: the limit; extra: for how long, in nanoseconds */
+	NW_EVENT_FLOW_OPEN, /* the protected side began a flow */
+	NW_EVENT_FLOW_CLOSE, /* number: its state at the end; extra: bytes of both ways */
+	NW_EVENT_LIMIT_OVER, /* a limit began to drop, or to count what it would drop. number: the limit */
+	NW_EVENT_GUARD, /* the flood guard. number: 1 if it began to hold new flows back, 0 if it ended */
+	NW_EVENT_MAX,
+};
+
 enum nw_engine {
 	NW_ENGINE_CLASSIC = 0, /* BPF hash and LPM trie only */
 	NW_ENGINE_BUCKETS = 1, /* bucket tables and DIR-24, behind filters */
@@ -129,7 +140,7 @@ struct nw_config {
 	__u32 bans; /* 1: sources that limits banned are dropped */
 	__u32 flows; /* 1: packets are looked up among the known flows */
 	__u32 limits; /* 1: limits are asked */
-	__u32 pad;
+	__u32 events; /* 1: there is a ring, and what happens may be told */
 };
 
 /*
@@ -228,6 +239,42 @@ struct nw_network {
 	__u32 ifindex;
 	__u32 family; /* 4 or 6 */
 	__u8 address[16]; /* IPv4 in the first four bytes, the rest zero */
+};
+
+/* What userspace is told. Addresses as on the wire, IPv4 in the last four bytes; zero where a packet has none. */
+struct nw_event {
+	__u64 time; /* CLOCK_MONOTONIC, nanoseconds */
+	__u64 extra; /* see enum nw_event_kind */
+	__u8 source[16];
+	__u8 destination[16];
+	__u32 ifindex;
+	__u32 bytes; /* of a drop the frame's, else of the IP packet */
+	__u32 number; /* see enum nw_event_kind */
+	enum nw_event_kind kind;
+	__be16 source_port;
+	__be16 destination_port;
+	__be16 ethertype; /* of a drop, behind the VLAN tags */
+	__u8 reason; /* enum nw_reason */
+	__u8 verdict; /* enum nw_verdict; NW_VERDICT_NONE of what is no drop */
+	__u8 family; /* 4, 6, or 0 if not IP */
+	__u8 protocol;
+	__u8 tcp_flags;
+	__u8 pad[5];
+};
+
+/* How many events may be told in a window. */
+struct nw_event_control {
+	__u64 window; /* 0: none at all */
+	__u64 per_window; /* of each reason and kind, on each CPU */
+};
+
+/* What one CPU told of one reason or kind. */
+struct nw_event_budget {
+	__u64 window; /* the one that *left* belongs to */
+	__u64 left;
+	__u64 suppressed; /* events over the budget */
+	__u64 sent;
+	__u64 lost; /* events that found no room in the ring */
 };
 
 #endif

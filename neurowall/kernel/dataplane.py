@@ -16,12 +16,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from neurowall.kernel import agreement, attachment, failsafe, libbpf, netlink, objects, pins
+from neurowall.kernel.events import EventSource
 from neurowall.kernel.guards import Role, network_keys, prune_networks, put_networks
 from neurowall.kernel.lists import ListMaps
 from neurowall.kernel.mapset import MapSet
 from neurowall.model.counters import Counter
 from neurowall.model.entries import Entries
 from neurowall.model.errors import KernelError
+from neurowall.model.events import Event, EventKind, Tally
 from neurowall.model.guards import Guard, Guards
 from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
@@ -51,6 +53,8 @@ class DataPlane:
         self.adopted = found is not None
         self._maps = found or MapSet.create(self._object, self._pins, policy.engine, policy.capacity)
         self._growing: tuple[int, MapSet] | None = None  # the thread that fills new maps, and these
+        has_ring = "events" in self._maps.by_name
+        self._events = EventSource(self._maps.by_name) if has_ring else None
 
     @classmethod
     def open(cls, policy: Policy, run_directory: Path) -> "DataPlane":
@@ -138,6 +142,8 @@ class DataPlane:
         """
         with self._lock:
             self._guards = guards
+            if self._events:
+                self._events.limit(guards.events)
             for guard in guards.interfaces:
                 self._guard(guard)
             self._prune()
@@ -298,6 +304,8 @@ class DataPlane:
         with self._lock:
             self._drop_programs()
             self._maps.close()
+            if self._events:
+                self._events.close()
 
     def detach(self) -> None:
         """Take everything away: programs, maps, pins, mount; offloads as they were. Then close()."""
@@ -363,3 +371,17 @@ class DataPlane:
         with self._reading:
             sums = self._maps.by_name["reason_counters"].per_cpu_sums(2)
         return {reason: Counter(int(sums[reason, 0]), int(sums[reason, 1])) for reason in Reason}
+
+    # -- events: see kernel/events.py
+
+    def read_events(self, seconds: float) -> list[Event] | None:
+        """What happened, waiting so long at most; None if this kernel tells nothing. For one thread."""
+        return self._events.read(seconds) if self._events else None
+
+    def event_tallies(self) -> dict[EventKind, Tally]:
+        """What was told, suppressed and lost, by kind; empty if this kernel tells nothing."""
+        return self._events.tallies() if self._events else {}
+
+    def interface_names(self) -> dict[int, str]:
+        """Names of the guarded interfaces by index, as of the last look; waits for nobody."""
+        return {each.ifindex: each.name for each in list(self._status.values()) if each.ifindex}

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
+from neurowall.model.events import EventKind
 from neurowall.model.reasons import Reason, Verdict
 
 
 class Constant:
     """enum nw_constant. Not an enum here: its values repeat, and equal members would be one."""
 
-    ABI = 6
+    ABI = 7
     LINE_SLOTS = 7
     LINE6_SLOTS = 3
     FAILSAFE_PREFIXES = 4
@@ -86,7 +87,7 @@ class Config(Mirror):
     bans: int
     flows: int
     limits: int
-    pad: int
+    events: int
     _fields_ = (
         ("hash_multiplier", c.c_uint64 * 2),
         ("hash_addend", c.c_uint64 * 2),
@@ -107,7 +108,7 @@ class Config(Mirror):
         ("bans", c.c_uint32),
         ("flows", c.c_uint32),
         ("limits", c.c_uint32),
-        ("pad", c.c_uint32),
+        ("events", c.c_uint32),
     )
 
 
@@ -275,9 +276,79 @@ class Network(Mirror):
     )
 
 
+class Event(Mirror):
+    """A record of the ring: addresses as on the wire, IPv4 in the last four bytes."""
+
+    C_NAME = "nw_event"
+    BIG_ENDIAN = frozenset({"source_port", "destination_port", "ethertype"})
+    time: int
+    extra: int
+    source: c.Array[c.c_uint8]
+    destination: c.Array[c.c_uint8]
+    ifindex: int
+    bytes: int
+    number: int
+    kind: int
+    source_port: int
+    destination_port: int
+    ethertype: int
+    reason: int
+    verdict: int
+    family: int
+    protocol: int
+    tcp_flags: int
+    pad: c.Array[c.c_uint8]
+    _fields_ = (
+        ("time", c.c_uint64),
+        ("extra", c.c_uint64),
+        ("source", c.c_uint8 * 16),
+        ("destination", c.c_uint8 * 16),
+        ("ifindex", c.c_uint32),
+        ("bytes", c.c_uint32),
+        ("number", c.c_uint32),
+        ("kind", c.c_uint32),
+        ("source_port", c.c_uint16),
+        ("destination_port", c.c_uint16),
+        ("ethertype", c.c_uint16),
+        ("reason", c.c_uint8),
+        ("verdict", c.c_uint8),
+        ("family", c.c_uint8),
+        ("protocol", c.c_uint8),
+        ("tcp_flags", c.c_uint8),
+        ("pad", c.c_uint8 * 5),
+    )
+
+
+class EventControl(Mirror):
+    """Value of event_control: the window under way, 0 for no events; how many of each kind it may have."""
+
+    C_NAME = "nw_event_control"
+    window: int
+    per_window: int
+    _fields_ = (("window", c.c_uint64), ("per_window", c.c_uint64))
+
+
+class EventBudget(Mirror):
+    """Value of event_budgets, one for each possible cpu."""
+
+    C_NAME = "nw_event_budget"
+    window: int
+    left: int
+    suppressed: int
+    sent: int
+    lost: int
+    _fields_ = (
+        ("window", c.c_uint64),
+        ("left", c.c_uint64),
+        ("suppressed", c.c_uint64),
+        ("sent", c.c_uint64),
+        ("lost", c.c_uint64),
+    )
+
+
 STRUCTS: tuple[type[Mirror], ...] = (
     Config, Line, Line6, Lengths6, Prefix4, Prefix6, Host6, Class, Expiry, Counter, Population, FailsafeKey,
-    Failsafe, Network,
+    Failsafe, Network, Event, EventControl, EventBudget,
 )  # fmt: skip
 
 ENUMS: Mapping[str, Mapping[str, int]] = {
@@ -286,6 +357,8 @@ ENUMS: Mapping[str, Mapping[str, int]] = {
     | {"NW_VERDICT_MAX": len(Verdict)},
     "nw_reason": {f"NW_REASON_{each.name}": each.value for each in Reason} | {"NW_REASON_MAX": len(Reason)},
     "nw_timed": {f"NW_TIMED_{each.name}": each.value for each in Timed} | {"NW_TIMED_MAX": len(Timed)},
+    "nw_event_kind": {f"NW_EVENT_{each.name}": each.value for each in EventKind}
+    | {"NW_EVENT_MAX": len(EventKind)},
     "nw_engine": {f"NW_ENGINE_{each.name}": each.value for each in Engine},
 }
 
@@ -300,7 +373,7 @@ class MapLayout:
     flags: int = 0
 
 
-_HASH, _ARRAY, _PERCPU_ARRAY, _LPM_TRIE = 1, 2, 6, 11
+_HASH, _ARRAY, _PERCPU_ARRAY, _LPM_TRIE, _RINGBUF = 1, 2, 6, 11, 27
 _NO_PREALLOC, _MMAPABLE = 1 << 0, 1 << 10
 MAPS: Mapping[str, MapLayout] = {
     "segments": MapLayout(_PERCPU_ARRAY, "__u32", "struct segment"),
@@ -328,5 +401,9 @@ MAPS: Mapping[str, MapLayout] = {
     "class_counters": MapLayout(_PERCPU_ARRAY, "__u32", "struct nw_counter"),
     "reason_counters": MapLayout(_PERCPU_ARRAY, "enum nw_reason", "struct nw_counter"),
     "failsafe": MapLayout(_HASH, "struct nw_failsafe_key", "struct nw_failsafe"),
+    "events": MapLayout(_RINGBUF, "", ""),
+    "event_control": MapLayout(_ARRAY, "__u32", "struct nw_event_control"),
+    "event_budgets": MapLayout(_PERCPU_ARRAY, "__u32", "struct nw_event_budget"),
+    "event_draft": MapLayout(_PERCPU_ARRAY, "__u32", "struct nw_event"),
     "networks": MapLayout(_LPM_TRIE, "struct nw_network", "__u32", _NO_PREALLOC),
 }

@@ -34,6 +34,7 @@ BPF_MAP_TYPE_ARRAY = 2
 BPF_MAP_TYPE_PERCPU_ARRAY = 6
 BPF_MAP_TYPE_LPM_TRIE = 11
 BPF_MAP_TYPE_ARRAY_OF_MAPS = 12
+BPF_MAP_TYPE_RINGBUF = 27
 XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
 XDP_FLAGS_HW_MODE = 1 << 3
@@ -49,6 +50,7 @@ class LibbpfError(OSError):
 
 
 _PRINT = c.CFUNCTYPE(c.c_int, c.c_int, c.c_char_p, c.c_void_p)
+RECORD = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_size_t)  # ring_buffer_sample_fn
 _LOG: list[str] = []
 _CALLBACKS: list[Any] = []  # libbpf keeps only the address of its print function: keep the object alive
 _PTR, _INT, _STR, _U32, _U64 = c.c_void_p, c.c_int, c.c_char_p, c.c_uint32, c.c_uint64
@@ -82,6 +84,10 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_link_update": (_INT, (_INT, _INT, _PTR)),
     "bpf_link_detach": (_INT, (_INT,)),
     "bpf_prog_test_run_opts": (_INT, (_INT, _PTR)),
+    "ring_buffer__new": (_PTR, (_INT, RECORD, _PTR, _PTR)),
+    "ring_buffer__poll": (_INT, (_PTR, _INT)),
+    "ring_buffer__free": (None, (_PTR,)),
+    "libbpf_probe_bpf_map_type": (_INT, (_INT, _PTR)),
     "libbpf_set_print": (_PTR, (_PTR,)),
     "libbpf_version_string": (_STR, ()),
 }
@@ -393,3 +399,27 @@ def program_send(fd: int, data: bytes, context: bytes, repeat: int, batch_size: 
         batch_size=batch_size,
     )
     _check(_library().bpf_prog_test_run_opts(fd, c.byref(opts)), "send live frames")
+
+
+def probe_map_type(kind: int) -> int:
+    """Whether the kernel makes maps of this kind: 1, 0, or -errno if it does not tell."""
+    return int(_library().libbpf_probe_bpf_map_type(kind, None))
+
+
+def ring_new(fd: int, each: Any) -> int:
+    """A reader of a ring; *each*, a RECORD that the caller keeps alive, gets its records."""
+    handle = _library().ring_buffer__new(fd, each, None, None)
+    if not handle:
+        raise LibbpfError(c.get_errno() or errno.ENOMEM, "read a ring buffer")
+    return int(handle)
+
+
+def ring_poll(handle: int, milliseconds: int) -> int:
+    """Wait for records and hand all of them over; how many. 0 after a signal too."""
+    number = _library().ring_buffer__poll(handle, milliseconds)
+    return 0 if number == -errno.EINTR else _check(number, "poll a ring buffer")
+
+
+def ring_free(handle: int) -> None:
+    """End the reader; what it did not read stays in the ring."""
+    _library().ring_buffer__free(handle)

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from neurowall.kernel import agreement, buckets6, filters, layout, libbpf, pins, timed
+from neurowall.kernel import agreement, buckets6, filters, layout, libbpf, pins, ringbuf, timed
 from neurowall.kernel.buckets import Seeds, lines_for
 from neurowall.kernel.lists import ListMaps
 from neurowall.kernel.maps import Map
@@ -27,7 +27,11 @@ _ONLY = {  # maps that the other engine does not have
 _PROGRAMS = ("nw_ingress", "nw_internal")
 _CONFIG = "config"  # the pinned .rodata: what the programs on these maps are loaded with
 _FIELDS = ("hosts4", "prefixes4", "hosts6", "prefixes6", "classes")
-_KEPT = ("reason_counters", "failsafe", "networks")  # say nothing of lists: a larger set goes on with them
+_KEPT = (  # say nothing of lists: a larger set goes on with them
+    *("reason_counters", "failsafe", "networks"),
+    *("events", "event_control", "event_budgets"),
+)
+_RING = "events"  # not made where the kernel has no ring buffers; then nothing may name it
 
 
 def sizes_of(engine: EngineName, capacity: Capacity) -> dict[str, int]:
@@ -103,7 +107,7 @@ class MapSet:
     def shared_with(self, capacity: Capacity) -> dict[str, Map]:
         """Own handles of the maps that a set of *capacity* goes on with."""
         kept = (*_KEPT, "class_counters") if capacity.classes == self.capacity.classes else _KEPT
-        return {name: Map(os.dup(self.by_name[name].fd)) for name in kept}
+        return {name: Map(os.dup(self.by_name[name].fd)) for name in kept if name in self.by_name}
 
     def load(self, program: str, config: layout.Config, ifindex: int = 0) -> int:
         """Load *program* with *config* onto these maps; answers its fd. KernelError if it is refused."""
@@ -159,6 +163,7 @@ def _first_config(engine: EngineName, capacity: Capacity) -> layout.Config:
         long_mask=long_lines - 1,
         line6_shift=64 - lines6.bit_length() + 1,
         line6_mask=lines6 - 1,
+        events=ringbuf.problem() is None,
     )
     config.hash_multiplier[:] = list(seeds.multiplier)
     config.hash_addend[:] = list(seeds.addend)
@@ -188,7 +193,10 @@ def _load(
     with libbpf.Object(source) as loading:
         loading.set_constants(bytes(config))
         names = [name for name in loading.map_names() if not name.startswith(".")]
-        absent = _ONLY["classic" if engine == "buckets" else "buckets"]
+        absent = [
+            *_ONLY["classic" if engine == "buckets" else "buckets"],
+            *([] if config.events else [_RING]),
+        ]
         for name in absent:
             loading.skip_map(name)
         names = [name for name in names if name not in absent]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from neurowall.model.counters import Counter
 from neurowall.model.entries import Entries
+from neurowall.model.events import Event, EventKind, Tally
 from neurowall.model.guards import Guards
 from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
@@ -68,6 +69,15 @@ class DataPlane(Protocol):
 
     def reason_counters(self) -> Mapping[Reason, Counter]:
         """What was counted under each reason."""
+
+    def read_events(self, seconds: float) -> list[Event] | None:
+        """What happened, waiting so long at most; None if this kernel tells nothing. For one thread."""
+
+    def event_tallies(self) -> Mapping[EventKind, Tally]:
+        """What was told, suppressed and lost, by kind; empty if this kernel tells nothing."""
+
+    def interface_names(self) -> Mapping[int, str]:
+        """Names of the guarded interfaces by index, as of the last look; waits for nobody."""
 
     def configure(self, guards: Guards) -> None:
         """Guard these interfaces as they say, and no others, each going over at one moment.

@@ -20,6 +20,7 @@ from neurowall.logic.compile import compile_lists
 from neurowall.logic.dataplane import DataPlane
 from neurowall.logic.declared import Declared, declare
 from neurowall.logic.evaluate import evaluate
+from neurowall.logic.events import EventHub, ahead_of_monotonic
 from neurowall.logic.explain import explain, listed_in
 from neurowall.logic.frame import Frame
 from neurowall.logic.listrequests import ListRequests
@@ -46,6 +47,7 @@ from neurowall.model.errors import (
     LockOut,
     RulesetError,
 )
+from neurowall.model.events import EventKind, Names, Tally
 from neurowall.model.intent import HeldList, ListRecord
 from neurowall.model.interfaces import InterfaceStatus
 from neurowall.model.listfile import parse_list
@@ -57,7 +59,7 @@ log = logging.getLogger(__name__)
 class Engine(ListRequests):
     """Policies, what ListRequests changes, and questions about all of it. Any thread may call.
 
-    on_change is called after each change of the policy, when the answer is ready.
+    on_change is called after each change of the policy, when the answer is ready. events: where to have them.
     """
 
     def __init__(  # noqa: PLR0913 - what tests replace, by name
@@ -78,6 +80,7 @@ class Engine(ListRequests):
         self._around = around = around or Around()
         self._unsettled: str | None = None  # why an interface without XDP has no lists
         self.on_change: Callable[[], None] = lambda: None
+        self.events = EventHub()
         declared = policy if isinstance(policy, Declared) else Declared(policy)
         generations = GenerationStore(store.directory)
         self._frame = Frame(dataplane, around)
@@ -316,6 +319,27 @@ class Engine(ListRequests):
         for reason, counter in self._frame.packets_by_reason().items():
             reasons[reason] = reasons.get(reason, counters.Counter()) + counter
         return Counters(reasons, *self._committer.list_counters())
+
+    def pass_on_events(self, seconds: float) -> bool:
+        """Wait so long at most for events, and hand them on; False if this kernel tells nothing.
+
+        One thread may call it. Raises KernelError.
+        """
+        found = self._dataplane.read_events(seconds)
+        if found:
+            self.events.publish(self._event_names().tell(found, ahead_of_monotonic()))
+        return found is not None
+
+    def event_tallies(self) -> Mapping[EventKind, Tally]:
+        """What the kernel told, suppressed and lost, by kind; empty if it tells nothing."""
+        return self._dataplane.event_tallies()
+
+    def _event_names(self) -> Names:
+        definitions = self._now.compiled.registry.defs
+        return Names(
+            interfaces=self._dataplane.interface_names(),
+            lists={class_id: each.list for class_id, each in definitions.items()},
+        )
 
     # -- inside
     # -------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ def between(old: Guards, new: Guards) -> Guards:
     return Guards(
         (*(_strictest(old.find(guard.name), guard) for guard in new.interfaces), *gone),
         _failsafe(old.failsafe, new.failsafe),
+        new.events,
     )
 
 

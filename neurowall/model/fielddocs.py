@@ -18,6 +18,7 @@ PARTS = {
     "Capacity": "How many entries kernel maps are first made for.",
     "Bans": "What happens to an address that is blocked with a TTL again.",
     "Fallback": "Interfaces where no XDP program attaches: nftables sets hold the lists there.",
+    "Events": "What the kernel tells of while it happens: `neurowall events --follow`.",
     "Zone": "A set of interfaces that are treated alike. `external` and `internal` are built in.",
     "AddressSet": "Named addresses for rules and NAT, used there as `@name`.",
     "Rule": "A stateful rule for new connections. The first that matches decides.",
@@ -43,6 +44,7 @@ FIELDS = {
         "capacity": "How many entries kernel maps are first made for.",
         "bans": "What happens to an address that is blocked with a TTL again.",
         "fallback": "Limits where no XDP program attaches.",
+        "events": "How much the kernel tells of while it happens.",
         "zones": "Zones besides the built-in `external` and `internal`.",
         "sets": "Named addresses for rules and NAT.",
         "rules": "Stateful rules, in order. Absent: nftables filters nothing; `[]`: only `defaults` decide.",
@@ -97,6 +99,12 @@ FIELDS = {
         "memory": "How long after its end a ban still counts as the last one.",
     },
     "Fallback": {"max_entries": "Entries of all lists that nftables sets take; more is refused."},
+    "Events": {
+        "per_second": (
+            "Events of each reason of a drop, and of each other kind, that each CPU tells of in a second; "
+            "more is counted. `0`: none."
+        )
+    },
     "Zone": {
         "name": "1 to 40 of a-z, 0-9 and '-'.",
         "kind": "`external`: where the internet is; `internal`: what is protected.",

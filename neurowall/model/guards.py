@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 
+from neurowall.model.events import PER_SECOND
 from neurowall.model.policy import Failsafe, PacketVerdict, Policy, XdpMode
 
 
@@ -25,10 +26,14 @@ class Guard:
 
 @dataclass(frozen=True)
 class Guards:
-    """All interfaces, in the policy's order, and the operator's own ways in."""
+    """All interfaces, in the policy's order, and the operator's own ways in.
+
+    events: how many of each reason and kind each CPU tells of in a second.
+    """
 
     interfaces: tuple[Guard, ...]
     failsafe: tuple[Failsafe, ...]
+    events: int = PER_SECOND
 
     def find(self, name: str) -> Guard | None:
         """The guard of an interface, if it has one."""
@@ -50,4 +55,5 @@ def guards_of(policy: Policy) -> Guards:
             for interface in policy.interfaces
         ),
         policy.failsafe,
+        policy.events.per_second,
     )

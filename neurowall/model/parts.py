@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from neurowall.model.duration import parse_duration
+from neurowall.model.events import PER_SECOND
 from neurowall.model.fields import (
     AddressText,
     DurationText,
@@ -94,6 +95,12 @@ class Fallback(Strict):
     """Interfaces where no XDP program attaches. max_entries: of all lists, as many nftables sets take."""
 
     max_entries: int = Field(default=100_000, ge=1, le=1_000_000)
+
+
+class Events(Strict):
+    """What the kernel tells of while it happens. per_second: of each kind, on each CPU; 0: nothing."""
+
+    per_second: int = Field(default=PER_SECOND, ge=0, le=10_000)
 
 
 class Bans(Strict):

@@ -18,6 +18,7 @@ from neurowall.model.parts import (
     Bans,
     Capacity,
     EngineName,
+    Events,
     Failsafe,
     Fallback,
     Interface,
@@ -37,6 +38,7 @@ __all__ = [
     "Bans",
     "Capacity",
     "EngineName",
+    "Events",
     "Failsafe",
     "Fallback",
     "Interface",
@@ -68,6 +70,7 @@ class Policy(Strict):
     capacity: Capacity = Capacity()
     bans: Bans = Bans()
     fallback: Fallback = Fallback()
+    events: Events = Events()
     zones: tuple[Zone, ...] = Field(default=(), strict=False)
     sets: tuple[AddressSet, ...] = Field(default=(), strict=False)
     rules: tuple[Rule, ...] | None = Field(default=None, strict=False)

@@ -31,7 +31,10 @@ _BUCKETS_ONLY = (
     *("lines", "filter4", "bitmap", "nets4", "long4", "registry4"),
     *("lines6", "filter6", "lengths6", "spilled6"),
 )
-_PER_CPU = ("reason_counters", "class_counters", "last_class", "segments")
+_PER_CPU = (
+    *("reason_counters", "class_counters", "last_class", "segments"),
+    *("event_budgets", "event_draft"),
+)
 _REASONS = len(Reason)
 
 
@@ -63,6 +66,7 @@ class Firewall:
         dry_run: bool = False,
         networks: bool = False,
         destinations: bool = False,
+        events: bool = False,
         lines: int = 64,
         path: Path | None = None,
     ) -> None:
@@ -88,13 +92,14 @@ class Firewall:
             dry_run=dry_run,
             networks=networks,
             destinations=destinations,
+            events=events,
         )
         config.hash_multiplier[:] = list(MULTIPLIERS)
         config.hash_addend[:] = list(ADDENDS)
         programs = ["nw_ingress", "nw_internal"]
         program = programs.pop(networks or destinations)
         self._object.skip_program(*programs)
-        self._load(config, failsafe=failsafe, networks=networks)
+        self._load(config, failsafe=failsafe, networks=networks, events=events)
         self._program = self._object.program_fd(program)
         self._counters = self._object.map_fd("reason_counters")
         self._before = self.reason_counters()
@@ -106,7 +111,7 @@ class Firewall:
             self.tables = Tables4(hosts, longer, filter4, bitmap, nets4)
             self.tables6 = Tables6(self._fd("lines6"), lines, self._fd("filter6"), self._fd("lengths6"))
 
-    def _load(self, config: layout.Config, *, failsafe: bool, networks: bool) -> None:
+    def _load(self, config: layout.Config, **used: bool) -> None:
         self._object.set_constants(bytes(config))
         for name in _KEY_SIZES:
             self._object.set_max_entries(name, CAPACITY)
@@ -118,7 +123,7 @@ class Firewall:
         self._object.set_max_entries("spilled6", CAPACITY)
         self._object.set_max_entries("filter4", max(1, self.lines * FILTER4_BITS // 64))
         skipped = () if self.engine == "buckets" else _BUCKETS_ONLY
-        unused = [name for name, used in (("failsafe", failsafe), ("networks", networks)) if not used]
+        unused = [name for name, is_used in used.items() if not is_used]
         for name in (*skipped, *unused):
             self._object.skip_map(name)
         self._object.load()
@@ -310,6 +315,24 @@ class Firewall:
             for key in _keys(fd, 28):
                 libbpf.map_delete(fd, key)
 
+    # -- events
+
+    def begin_window(self, number: int, per_window: int) -> None:
+        """Give every reason and kind, on every CPU, so many events to tell of; window 0: none at all."""
+        libbpf.map_update(self._fd("event_control"), bytes(4), struct.pack("=QQ", number, per_window))
+
+    def event_budget(self, index: int) -> tuple[int, int, int]:
+        """(suppressed, sent, lost) of a reason, or of len(Reason) + kind; summed over CPUs."""
+        raw = libbpf.map_lookup(self._fd("event_budgets"), struct.pack("=I", index), 40 * self._cpus)
+        assert raw is not None
+        row = struct.unpack(f"={5 * self._cpus}Q", raw)
+        return sum(row[2::5]), sum(row[3::5]), sum(row[4::5])
+
+    @property
+    def ring(self) -> int:
+        """The fd of the ring."""
+        return self._fd("events")
+
     # -- everything
 
     def dump(self) -> dict[str, object]:
@@ -318,7 +341,7 @@ class Firewall:
         if self.tables and self.tables6:
             found = {**self.tables.contents(), **self.tables6.contents()}
         for name in layout.MAPS.keys() - found.keys():
-            if (fd := self._fd(name)) < 0:
+            if (fd := self._fd(name)) < 0 or name == "events":  # a ring has no elements
                 continue
             info = libbpf.map_info(fd)
             width = int(info.value_size) * (self._cpus if name in _PER_CPU else 1)

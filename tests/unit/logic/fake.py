@@ -11,6 +11,7 @@ import numpy as np
 from neurowall.model.counters import Counter
 from neurowall.model.entries import Entries
 from neurowall.model.errors import KernelError, MapFull
+from neurowall.model.events import Event, EventKind, Tally
 from neurowall.model.guards import Guards
 from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
@@ -38,6 +39,8 @@ class FakeDataPlane:
         self.held_capacity = capacity or Capacity()
         self.limits: dict[str, int] = {}
         self.counted: dict[int, Counter] = {}
+        self.happened: list[Event] = []
+        self.tallies: dict[EventKind, Tally] = {}
         self.operations: list[str] = []
         self.after_row: Callable[[], None] = lambda: None
         self.before: Callable[[str], None] = lambda _: None
@@ -210,6 +213,21 @@ class FakeDataPlane:
     def reason_counters(self) -> dict[Reason, Counter]:
         """One reason."""
         return {Reason.BLOCK_LIST: Counter(3, 180)}
+
+    def read_events(self, seconds: float) -> list[Event] | None:
+        """What the test put there."""
+        found, self.happened = self.happened, []
+        if not found:
+            time.sleep(min(seconds, 0.01))
+        return found
+
+    def event_tallies(self) -> dict[EventKind, Tally]:
+        """What the test says."""
+        return dict(self.tallies)
+
+    def interface_names(self) -> dict[int, str]:
+        """Two, as two tests need them."""
+        return {2: "wan0", 3: "lan0"}
 
     def configure(self, guards: Guards) -> None:
         """Guard the interfaces so."""

@@ -20,7 +20,7 @@ from neurowall.logic.reachability import markdown, matrix
 from neurowall.model.draft import NAT_PARTS, PARTS
 from neurowall.model.errors import PolicyError
 from neurowall.model.fielddocs import FIELDS
-from neurowall.model.parts import Bans, Capacity, Fallback
+from neurowall.model.parts import Bans, Capacity, Events, Fallback
 from neurowall.model.policy import Policy, load_policy
 from neurowall.model.policyschema import schema
 from neurowall.model.policywarnings import warnings_of
@@ -40,7 +40,7 @@ DOCUMENTATION = [
     "2001:2::/48",
 ]
 MODELS: list[type[BaseModel]] = [
-    *(Policy, Nat, Rate, ConnectionLimit, Log, Defaults, Capacity, Bans, Fallback),
+    *(Policy, Nat, Rate, ConnectionLimit, Log, Defaults, Capacity, Bans, Fallback, Events),
     *PARTS.values(),
     *NAT_PARTS.values(),
 ]
