@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from neurowall.model.reasons import Reason
+from neurowall.model.reasons import Reason, Verdict
 from tests.bpf.conftest import MakeFirewall
 from tests.bpf.corpus import INSIDE, OUTSIDE, corpus
 from tests.bpf.fuzz import Runner, books_disagree
@@ -28,7 +28,7 @@ def everything(
 ) -> Firewall:
     """All switches on, and something in every map."""
     role = {"networks": True, "destinations": True} if internal else {}
-    firewall = make_firewall(engine=engine, failsafe=True, lines=2, path=path, **role)
+    firewall = make_firewall(engine=engine, failsafe=True, events=True, lines=2, path=path, **role)
     for class_id, verdict in ((1, DROP), (2, PASS), (3, "none")):
         firewall.put_class(class_id, verdict)
     firewall.put_class(4, DROP, timed="block", rest=2)
@@ -52,8 +52,9 @@ def _entries() -> list[str]:
 def fuzz(firewall: Firewall, seed: int | str, count: int) -> None:
     """Send them; the first batch whose books do not balance is sent again frame by frame."""
     r, seeds, runner = Random(seed), corpus(), Runner(firewall.program)
-    before = firewall.reason_counters()
-    for _ in range(count // BATCH):
+    before, told = firewall.reason_counters(), events(firewall)
+    for number in range(count // BATCH):
+        firewall.begin_window(number + 1, number % 4)
         frames = [mutated(r, seeds) for _ in range(BATCH)]
         answers = runner.answers(frames)
         after = firewall.reason_counters()
@@ -62,7 +63,20 @@ def fuzz(firewall: Firewall, seed: int | str, count: int) -> None:
             for frame in frames:
                 firewall.run(frame)  # asserts, with the frame
             raise AssertionError(f"{wrong}, and not again frame by frame; seed {seed}")
-        before = after
+        after_told = events(firewall)
+        told_now = [n - m for n, m in zip(after_told, told, strict=True)]
+        assert told_now == [after[reason][0] - before[reason][0] if drops(reason) else 0 for reason in Reason]
+        before, told = after, after_told
+
+
+def drops(reason: Reason) -> bool:
+    """Whether a packet counted under it was dropped."""
+    return reason.verdict == Verdict.DROP
+
+
+def events(firewall: Firewall) -> list[int]:
+    """For each reason how many drops were told of, were over the budget, or found no room: all of them."""
+    return [sum(firewall.event_budget(reason)) for reason in Reason]
 
 
 @programs

@@ -200,8 +200,8 @@ def _honest(at: Scene, stack: ExitStack) -> None:
         ("session from outside", at.outside, FAR, (GATEWAY, FORWARDED)),
     ):
         at.keepers[name] = stack.enter_context(Idle(place, source, target))
-    for name, target, port in (("transfer behind masquerade", OUTSIDE, IPERF), ("of IPv6", OUTSIDE6, IPERF6)):
-        at.keepers[name] = stack.enter_context(Bulk(at.inside, at.outside, target, port))
+    for name, to, port in (("transfer behind masquerade", OUTSIDE, IPERF), ("of IPv6", OUTSIDE6, IPERF6)):
+        at.keepers[name] = stack.enter_context(Bulk(at.inside, at.outside, to, port))
 
 
 def _mac(place: Namespace, name: str) -> str:
