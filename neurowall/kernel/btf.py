@@ -180,8 +180,9 @@ def _section(file: bytes, wanted: bytes) -> bytes:
     """The contents of an ELF-64 section by name."""
     (headers,) = struct.unpack_from(_ORDER + "Q", file, 0x28)
     size, count, names = struct.unpack_from(_ORDER + "3H", file, 0x3A)
-    # Of each section header: name, and after type, flags and address: offset and size.
-    sections = [struct.unpack_from(_ORDER + "I20x2Q", file, headers + size * i) for i in range(count)]
+    # Of each section header: name, and after type, flags and address: offset and size. The rest is asked for
+    # all the same: the headers come last, so that a file that was cut ends within them.
+    sections = [struct.unpack_from(_ORDER + "I20x2Q24x", file, headers + size * i) for i in range(count)]
     for name, offset, length in sections:
         start = sections[names][1] + name
         if file[start : file.index(0, start)] == wanted:
