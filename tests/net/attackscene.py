@@ -25,7 +25,7 @@ from bench.testbed.run import Run
 from neurowall.model.reasons import Reason, Verdict
 from tests.net.attackpackets import Flow, Target, flow_in
 from tests.net.conftest import daemons
-from tests.net.daemon import Daemon
+from tests.net.daemon import Daemon, until
 from tests.net.keepers import PATIENCE, Bulk, Echo, Idle
 from tests.net.site import Segment, Site
 
@@ -108,8 +108,13 @@ class Scene:
 
     def neighbour(self, address: str) -> None:
         """Let the gateway send to an outside address that nobody has: the attacker reads it."""
-        words = ("neigh", "replace", address, "lladdr", self.ends.src, "dev", "wan0", "nud", "permanent")
-        assert self.site.gateway.exec(("ip", *words)).returncode == 0
+        link = ("lladdr", self.ends.src, "dev", "wan0", "nud", "permanent")
+        self.gateway_ip("neigh", "replace", address, *link)
+
+    def gateway_ip(self, *words: str) -> None:
+        """Have `ip` change something on the gateway."""
+        done = self.site.gateway.exec(("ip", *words))
+        assert done.returncode == 0, done.stderr
 
     def counters(self) -> dict[Reason, int]:
         """Packets by reason, of all interfaces."""
@@ -132,6 +137,10 @@ class Scene:
         with self.dropped() as found:
             self.send(packets)
         return found
+
+    def until_dropped(self, packets: Sequence[Layers | bytes], wanted: dict[Reason, int]) -> None:
+        """Send them again and again until this is what of them is dropped."""
+        until(lambda: self.attack(packets) == wanted)
 
     def casualties(self) -> list[str]:
         """Who did not live through it."""
@@ -180,6 +189,7 @@ def scene(run: Run, policy: str, *, honest: bool = True) -> Iterator[Scene]:
             wire.bind(("eth0", 0))
         ends = Ether(src=_mac(site.places["wan0"], "eth0"), dst=_mac(site.gateway, "wan0"))
         at = Scene(site, daemon, wire, ends)
+        stack.enter_context(Echo(at.inside, SERVER, WEB))
         if honest:
             _honest(at, stack)
             assert at.casualties() == []
@@ -188,12 +198,8 @@ def scene(run: Run, policy: str, *, honest: bool = True) -> Iterator[Scene]:
 
 def _honest(at: Scene, stack: ExitStack) -> None:
     """Sessions and transfers from inside, with and without masquerade, and a session from outside."""
-    for place, address, port in (
-        (at.outside, OUTSIDE, SSH),
-        (at.outside, OUTSIDE6, SSH),
-        (at.inside, SERVER, WEB),
-    ):
-        stack.enter_context(Echo(place, address, port))
+    for address in (OUTSIDE, OUTSIDE6):
+        stack.enter_context(Echo(at.outside, address, SSH))
     for name, place, source, target in (
         ("session behind masquerade", at.inside, CLIENT, (OUTSIDE, SSH)),
         ("session of IPv6", at.inside, CLIENT6, (OUTSIDE6, SSH)),

@@ -70,7 +70,9 @@ class Daemon:
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         """One answer of the API, whatever it is."""
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), timeout=10) as client:
+        # There is no TLS here, and a context for it takes 20 ms each.
+        transport = httpx.HTTPTransport(uds=str(self.socket), verify=False)
+        with httpx.Client(transport=transport, timeout=10) as client:
             return client.request(method, f"http://neurowall{path}", **more)
 
     def get(self, path: str) -> Any:

@@ -73,7 +73,7 @@ def _echoed(connection: socket.socket) -> bool:
 class Idle:
     """A session in which a word is said now and then, and answered: SSH with somebody who thinks."""
 
-    def __init__(self, place: Namespace, source: str, target: tuple[str, int]) -> None:
+    def __init__(self, place: Namespace, source: str, target: tuple[str, int], beat: float = BEAT) -> None:
         with place.enter():
             self.socket = socket.socket(family_of(source))
         self.socket.settimeout(PATIENCE)
@@ -81,6 +81,7 @@ class Idle:
         self.socket.connect(target)
         self.port, self.target_port = int(self.socket.getsockname()[1]), target[1]
         self.beats, self.worst, self.error = 0, 0.0, ""
+        self._beat = beat
         self._stop = Event()
         self._thread = Thread(target=self._talk)
         self._thread.start()
@@ -95,7 +96,7 @@ class Idle:
 
     def _talk(self) -> None:
         try:
-            while not self._stop.wait(BEAT):
+            while not self._stop.wait(self._beat):
                 begun = time.monotonic()
                 self.socket.sendall(_MESSAGE)
                 got = b""
