@@ -55,6 +55,7 @@ interfaces:
 forwarding: [ipv4, ipv6]
 rules:
   - {name: out, from: internal, to: external, action: accept}
+  - {name: own, from: external, to: gateway, protocol: tcp, ports: 9100, action: accept}
 nat:
   masquerade:
     - {from: internal, to: external}

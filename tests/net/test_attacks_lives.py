@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rare but lawful lives of a TCP connection, through a strict gateway: none of them may be hurt.
 
-From inside through masquerade, from inside with IPv6, and from outside through a port forward.
+From inside through masquerade, from inside with IPv6, through a port forward, and to the gateway itself.
 """
 
 import socket
@@ -35,7 +35,7 @@ from tests.net.keepers import PATIENCE, family_of
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("nft")]
 
-PORT = 9000
+PORT, OWN = 9000, 9100
 _TCP_REPAIR, _TCP_REPAIR_QUEUE, _TCP_QUEUE_SEQ, _SEND_QUEUE = 19, 20, 21, 2  # linux/tcp.h
 _SILENT = "203.0.113.77"  # nobody has this address
 
@@ -47,13 +47,19 @@ class Way:
     source: str
     target: tuple[str, int]
     bound: tuple[str, int]
-    from_inside: bool = True
+    server: str = "outside"
+
+    @property
+    def client(self) -> str:
+        """Where the client is."""
+        return "inside" if self.server == "outside" else "outside"
 
 
 WAYS = {
     "masqueraded": Way(CLIENT, (OUTSIDE, PORT), (OUTSIDE, PORT)),
     "ipv6": Way(CLIENT6, (OUTSIDE6, PORT), (OUTSIDE6, PORT)),
-    "forwarded": Way(FAR, (GATEWAY, FORWARDED + 1), (SERVER, PORT), from_inside=False),
+    "forwarded": Way(FAR, (GATEWAY, FORWARDED + 1), (SERVER, PORT), server="inside"),
+    "to the gateway": Way(FAR, (GATEWAY, OWN), (GATEWAY, OWN), server="gateway"),
 }
 ways = pytest.mark.parametrize("way", WAYS)
 
@@ -66,7 +72,8 @@ def at(run: Run) -> Iterator[Scene]:
 
 
 def _places(at: Scene, way: Way) -> tuple[Namespace, Namespace]:
-    return (at.inside, at.outside) if way.from_inside else (at.outside, at.inside)
+    by_name = {"inside": at.inside, "outside": at.outside, "gateway": at.site.gateway}
+    return by_name[way.client], by_name[way.server]
 
 
 @contextmanager
@@ -159,6 +166,19 @@ def test_the_same_ports_are_used_again_at_once(at: Scene, way: str, end: str) ->
             else:
                 server.close()
                 assert client.recv(1) == b""
+
+
+def test_super_packets_are_sent_as_ever(at: Scene) -> None:
+    """What the gateway itself sends leaves in pieces of up to 64 KiB, which the device or a peer splits."""
+    features = at.site.gateway.exec(["ethtool", "-k", "wan0"]).stdout
+    assert "tcp-segmentation-offload: on" in features
+    with at.tap() as seen, at.dropped() as dropped, connection(at, "to the gateway", 45_000) as ends:
+        client, server = ends
+        assert carried(server, client, 20 << 20) == 20 << 20
+        assert carried(client, server, 5 << 20) == 5 << 20
+        sizes = [len(each) for each in seen(lambda each: TCP in each and each.sport == OWN)]
+    assert max(sizes) > 20_000
+    assert dropped == {}
 
 
 @ways
