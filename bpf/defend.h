@@ -25,13 +25,6 @@ static __always_inline int is_open(const struct decision *decision)
 		reason == NW_REASON_ALLOW_LIST || reason == NW_REASON_DESTINATION_ALLOW_LIST);
 }
 
-static __always_inline struct segment *segment_under_way(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&segments, &zero);
-}
-
 /* Keeps of the packet what defend() asks for. */
 static __always_inline void note_segment(const struct packet *packet,
 					 const struct decision *decision)
@@ -43,6 +36,17 @@ static __always_inline void note_segment(const struct packet *packet,
 	segment = segment_under_way();
 	if (segment)
 		segment_of(packet, segment);
+}
+
+/*
+ * Whether the packet is of a connection whose peer was seen to answer: with the numbers that only it can know.
+ * Nobody is banned whom a list allows.
+ */
+static __always_inline int is_proven(const struct segment *segment, __u32 flow, __u32 reason)
+{
+	return flow == FLOW_KNOWN && segment->protocol == IPPROTO_TCP &&
+	       (segment->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_ACK &&
+	       reason != NW_REASON_ALLOW_LIST;
 }
 
 /*
@@ -60,7 +64,8 @@ __noinline __u32 defence(__u32 reason)
 		return NW_REASON_BANNED;
 	if (nw_config.flows)
 		flow = flow_of(segment);
-	if (nw_config.limits && is_over_limit(segment, flow == FLOW_KNOWN))
+	if (nw_config.limits &&
+	    is_over_limit(segment, flow == FLOW_KNOWN, is_proven(segment, flow, reason)))
 		return NW_REASON_LIMITED;
 	if (flow == FLOW_OUT_OF_STATE)
 		return NW_REASON_OUT_OF_STATE;

@@ -13,6 +13,25 @@
 #include "neurowall.h"
 #include "segment.h"
 
+/* What a limit would write if all of them admit the packet. */
+struct limit_claim {
+	__u32 line;
+	__u32 way;
+	__u64 held;
+	__u64 wanted;
+};
+
+struct limit_work {
+	struct limit_claim claims[NW_LIMITS];
+	__u64 now; /* nanoseconds */
+	__u64 banned_by; /* 1 + the slot of a limit that bans, 0: none */
+	__u64 ban_second; /* which one it is, and its bans */
+	__u64 bans;
+	struct nw_never_ban prefix;
+	struct nw_ban_key key;
+	struct nw_ban ban;
+};
+
 /* The packet under way, for what comes after the lists: too large to be handed on by the stack. Written and
  * read within one run of a program.
  */
@@ -22,6 +41,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct segment);
 } segments SEC(".maps");
+
+static __always_inline struct segment *segment_under_way(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&segments, &zero);
+}
 
 /* Buckets engine, IPv4 hosts. Userspace writes slots through mmap; a host that is not in its first
  * line, nor its second where the first says NW_LINE_OVERFLOW, is not in the table. Values of 64
@@ -294,5 +320,103 @@ struct {
 	__type(key, __u32);
 	__type(value, struct nw_event);
 } event_draft SEC(".maps");
+
+/* The limits by slot. Userspace writes; the kernel asks for those that a site names. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, NW_LIMITS);
+	__type(key, __u32);
+	__type(value, struct nw_limit);
+} limits SEC(".maps");
+
+/* Which limits concern an interface: at its number modulo the size, or up to NW_LIMIT_PROBES behind it; an
+ * interface that is not there has none. Userspace writes: a bit after the limit, and clears it a grace
+ * period before.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, NW_LIMIT_SITES);
+	__type(key, __u32);
+	__type(value, struct nw_limit_site);
+} limit_sites SEC(".maps");
+
+/* For each destination port the limits that are about it, of those that are about some ports only: 32 bits
+ * a port. Userspace writes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, NW_LIMIT_PORT_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} limit_ports SEC(".maps");
+
+/* What the keys of all limits have used up. The kernel writes; a key that is not there begins with what the
+ * one had that it takes the place of. Userspace only clears what is over for hours.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, NW_LIMIT_LINES);
+	__type(key, __u32);
+	__type(value, struct nw_limit_line);
+} limit_lines SEC(".maps");
+
+/* By slot of a limit. The kernel adds, userspace reads, and clears it for another limit. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, NW_LIMITS);
+	__type(key, __u32);
+	__type(value, struct nw_limit_counter);
+} limit_counters SEC(".maps");
+
+/* What is judged of the packet under way; and the bans of this second. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct limit_work);
+} limit_work SEC(".maps");
+
+/* Sources that a limit banned. The kernel puts them there, userspace takes them out when they are over. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NW_BANS);
+	__type(key, struct nw_ban_key);
+	__type(value, struct nw_ban);
+} bans SEC(".maps");
+
+/* How many bans there are, so that none is looked up while there are none. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_ban_state);
+} ban_state SEC(".maps");
+
+/* Who is never banned: the gateway itself and the operator's ways in. The value means nothing. Userspace
+ * writes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct nw_never_ban);
+	__type(value, __u32);
+} never_ban SEC(".maps");
+
+#ifdef NW_VIRTUAL_TIME
+/* Tests of limits read the clock from here: nanoseconds. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} virtual_time SEC(".maps");
+#endif
 
 #endif

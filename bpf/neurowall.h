@@ -45,6 +45,41 @@ enum nw_constant {
 	NW_NET_CLASS = 0x7FFF,
 	NW_NET_LONGER = 0x8000, /* prefixes longer than /24 are in this net, see long4 */
 	NW_NETWORK_BITS = 64, /* of struct nw_network, before the address */
+	/* Limits, see bpf/limits.h. */
+	NW_LIMITS = 32, /* a policy has up to 16; while it changes old and new ones are asked */
+	NW_LIMIT_LINES = 1 << 16,
+	NW_LIMIT_LINES_SHIFT = 48, /* 64 - log2(lines) */
+	NW_LIMIT_WAYS = 8,
+	NW_LIMIT_TIME_BITS = 40, /* of a slot; the tag is above them */
+	NW_LIMIT_UNIT_SHIFT = 4, /* a time is in units of 16 ns */
+	NW_LIMIT_FRACTION = 20, /* bits of an interval below one unit */
+	NW_LIMIT_SITES = 1024, /* interfaces, found by their number, or shortly behind it */
+	NW_LIMIT_PROBES = 4,
+	NW_LIMIT_RETRIES = 16,
+	NW_LIMIT_PORT_WORDS = 1 << 15, /* two ports in a word */
+	/* What kind of packet a limit may be about; a fragment is of two kinds. */
+	NW_LIMIT_TCP_SYN = 0, /* SYN without ACK */
+	NW_LIMIT_TCP = 1,
+	NW_LIMIT_UDP = 2,
+	NW_LIMIT_ICMP = 3, /* of the packet's own family */
+	NW_LIMIT_OTHER = 4,
+	NW_LIMIT_FRAGMENT = 5, /* first or later, beside one of those above */
+	NW_LIMIT_KINDS = 8, /* with room */
+	NW_BANS = 1 << 16,
+	NW_NEVER_BAN_BITS = 32, /* of struct nw_never_ban, before the address */
+};
+
+/* Of what each value has a budget of its own. */
+enum nw_limit_key {
+	NW_LIMIT_BY_SOURCE = 0, /* the source address under a mask */
+	NW_LIMIT_BY_PORT, /* protocol and destination port */
+	NW_LIMIT_IN_ALL,
+};
+
+enum nw_limit_action {
+	NW_LIMIT_DROP = 0,
+	NW_LIMIT_MONITOR, /* count it and let it pass */
+	NW_LIMIT_BAN, /* drop, and ban the source if the packet is of a connection that it answers */
 };
 
 enum nw_verdict {
@@ -275,6 +310,79 @@ struct nw_event_budget {
 	__u64 suppressed; /* events over the budget */
 	__u64 sent;
 	__u64 lost; /* events that found no room in the ring */
+};
+
+/*
+ * One limit. It is asked once a site names it; userspace writes it before, and may change rate, tolerance,
+ * action and ban at any time: each is read once a packet. A slot that is given to another limit gets other
+ * secrets, so that it finds nothing of the former one's.
+ */
+struct nw_limit {
+	__u64 interval; /* between two packets or bytes, in 2^-NW_LIMIT_FRACTION units */
+	__u64 tolerance; /* how far ahead of the clock a key's time may get, in units: the burst */
+	__u64 horizon; /* times further ahead than this are not ahead: they are over for hours */
+	__u64 secrets[4]; /* of the hash, random */
+	__u64 ban_ns;
+	enum nw_limit_key key;
+	enum nw_limit_action action;
+	__u32 counts_bytes; /* 1: of IP packets; 0: packets */
+	__u32 is_used; /* 1; userspace only */
+	__u8 mask4[16]; /* of the source: IPv4 in the last four bytes */
+	__u8 mask6[16];
+	__u64 identity; /* what userspace knows the limit by */
+	__u64 peak; /* the largest tolerance that it had; userspace only */
+};
+
+/* Which limits concern what arrives at an interface, a bit for each. */
+struct nw_limit_site {
+	__u32 ifindex; /* 0: none */
+	__u32 masks[NW_LIMIT_KINDS];
+	__u32 with_ports; /* those that are about some destination ports only, see limit_ports */
+	__u32 new_only; /* those that known flows are not asked about */
+	__u32 pad;
+};
+
+/*
+ * A set of keys: tag << NW_LIMIT_TIME_BITS | theoretical arrival time, modulo 2^40 units of 16 ns; 0: empty.
+ * Changed by compare and exchange only.
+ */
+struct nw_limit_line {
+	__u64 slots[NW_LIMIT_WAYS];
+};
+
+struct nw_limit_counter {
+	__u64 passed_packets;
+	__u64 passed_bytes; /* of IP packets, here and below */
+	__u64 dropped_packets;
+	__u64 dropped_bytes;
+	__u64 would_packets; /* over a limit that only watches */
+	__u64 would_bytes;
+	__u64 bans;
+	__u64 bans_refused; /* never to be banned, too many in a second, or no room */
+};
+
+struct nw_ban_key {
+	__u8 address[16]; /* IPv4 in the last four bytes, the rest zero */
+	__u32 family; /* 4 or 6 */
+};
+
+struct nw_ban {
+	__u64 until; /* CLOCK_MONOTONIC, in nanoseconds */
+	__u64 limit; /* the identity of the one that banned it */
+};
+
+/* How many bans there are is put - taken: each has one writer, so neither gets lost. */
+struct nw_ban_state {
+	__u64 put; /* the kernel adds */
+	__u64 taken; /* userspace writes */
+	__u64 per_second; /* at most, on each CPU; userspace writes */
+};
+
+/* A prefix that no limit bans. */
+struct nw_never_ban {
+	__u32 length; /* NW_NEVER_BAN_BITS and the prefix's own */
+	__u32 family; /* 4 or 6 */
+	__u8 address[16]; /* IPv4 in the first four bytes, the rest zero */
 };
 
 #endif

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from neurowall.kernel import btf, layout
+from neurowall.kernel.mirror import Mirror
 from neurowall.model.errors import KernelError
 
 
@@ -30,13 +31,13 @@ def _absent(kind: str, here: Mapping[str, object], there: Mapping[str, object]) 
         yield f"{kind} {name} is in layout.py but not in the object"
 
 
-def _mirror_members(mirror: type[layout.Mirror]) -> dict[str, tuple[int, int, bool]]:
+def _mirror_members(mirror: type[Mirror]) -> dict[str, tuple[int, int, bool]]:
     """Field name to (offset, size, whether its bytes are in network order)."""
     fields = {name: getattr(mirror, name) for name, *_ in mirror._fields_}
     return {name: (field.offset, field.size, name in mirror.BIG_ENDIAN) for name, field in fields.items()}
 
 
-def _struct_differences(mirror: type[layout.Mirror], found: btf.Struct) -> Iterator[str]:
+def _struct_differences(mirror: type[Mirror], found: btf.Struct) -> Iterator[str]:
     where = f"struct {found.name}"
     here = _mirror_members(mirror)
     there = {

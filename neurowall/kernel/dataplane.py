@@ -18,6 +18,7 @@ from pathlib import Path
 from neurowall.kernel import agreement, attachment, failsafe, libbpf, netlink, objects, pins
 from neurowall.kernel.events import EventSource
 from neurowall.kernel.guards import Role, network_keys, prune_networks, put_networks
+from neurowall.kernel.limitplane import LimitPlane
 from neurowall.kernel.lists import ListMaps
 from neurowall.kernel.mapset import MapSet
 from neurowall.model.counters import Counter
@@ -52,6 +53,7 @@ class DataPlane:
         found = MapSet.adopt(self._object, self._pins, policy)
         self.adopted = found is not None
         self._maps = found or MapSet.create(self._object, self._pins, policy.engine, policy.capacity)
+        self._limiter = LimitPlane(lambda: self._maps, self._reading)
         self._growing: tuple[int, MapSet] | None = None  # the thread that fills new maps, and these
         has_ring = "events" in self._maps.by_name
         self._events = EventSource(self._maps.by_name) if has_ring else None
@@ -76,6 +78,11 @@ class DataPlane:
     def capacity(self) -> Capacity:
         """What the maps in force were made for: what the policy says, or more since a list outgrew it."""
         return self._maps.capacity
+
+    @property
+    def limiter(self) -> LimitPlane:
+        """Limits and their bans."""
+        return self._limiter
 
     def grow(self, capacity: Capacity, fill: Callable[[], None]) -> None:
         """Make maps of *capacity* beside those in force, let *fill* write them, and switch every program.
@@ -144,6 +151,7 @@ class DataPlane:
             self._guards = guards
             if self._events:
                 self._events.limit(guards.events)
+            self._limiter.configure(guards)
             for guard in guards.interfaces:
                 self._guard(guard)
             self._prune()
@@ -159,6 +167,8 @@ class DataPlane:
         """Guard what came back or was renamed, say what is gone. Cheap if nothing changed."""
         with self._lock:
             unsettled = [guard for guard in self._guards.interfaces if not self._is_settled(guard.name)]
+            if unsettled:
+                self._limiter.configure(self._guards)
             for guard in unsettled:
                 self._guard(guard)
             if unsettled:

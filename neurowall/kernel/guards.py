@@ -26,6 +26,8 @@ class Role:
     failsafe: bool = False
     networks: bool = False
     destinations: bool = False
+    limits: bool = False
+    bans: bool = False
 
     @classmethod
     def of(cls, guard: Guard, guards: Guards) -> Self:
@@ -35,6 +37,8 @@ class Role:
             failsafe=any(entry.interface == guard.name for entry in guards.failsafe),
             networks=guard.networks is not None,
             destinations=guard.checks_destination,
+            limits=any(guard.name in each.interfaces for each in guards.limits),
+            bans=any(each.limit.action == "ban" for each in guards.limits),
         )
 
     @property
@@ -50,7 +54,9 @@ class Role:
             self.networks,
             self.destinations,
         )
+        config.limits, config.bans = self.limits, self.bans
         config.role = self.unparsed | self.failsafe << 1 | self.networks << 2 | self.destinations << 3
+        config.role |= self.limits << 4 | self.bans << 5
         return config
 
 

@@ -10,8 +10,9 @@ import ctypes as c
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar
 
+from neurowall.kernel import layout_limits
+from neurowall.kernel.mirror import Mirror
 from neurowall.model.events import EventKind
 from neurowall.model.reasons import Reason, Verdict
 
@@ -40,6 +41,26 @@ class Constant:
     NET_CLASS = 0x7FFF
     NET_LONGER = 0x8000
     NETWORK_BITS = 64
+    LIMITS = 32
+    LIMIT_LINES = 1 << 16
+    LIMIT_LINES_SHIFT = 48
+    LIMIT_WAYS = 8
+    LIMIT_TIME_BITS = 40
+    LIMIT_UNIT_SHIFT = 4
+    LIMIT_FRACTION = 20
+    LIMIT_SITES = 1024
+    LIMIT_PROBES = 4
+    LIMIT_RETRIES = 16
+    LIMIT_PORT_WORDS = 1 << 15
+    LIMIT_TCP_SYN = 0
+    LIMIT_TCP = 1
+    LIMIT_UDP = 2
+    LIMIT_ICMP = 3
+    LIMIT_OTHER = 4
+    LIMIT_FRAGMENT = 5
+    LIMIT_KINDS = 8
+    BANS = 1 << 16
+    NEVER_BAN_BITS = 32
 
 
 class Engine(IntEnum):
@@ -55,13 +76,6 @@ class Timed(IntEnum):
     NO = 0
     ALLOW = 1
     BLOCK = 2
-
-
-class Mirror(c.Structure):
-    """A struct of the header; C_NAME is its name there."""
-
-    C_NAME: ClassVar[str]
-    BIG_ENDIAN: ClassVar[frozenset[str]] = frozenset()
 
 
 class Config(Mirror):
@@ -349,6 +363,7 @@ class EventBudget(Mirror):
 STRUCTS: tuple[type[Mirror], ...] = (
     Config, Line, Line6, Lengths6, Prefix4, Prefix6, Host6, Class, Expiry, Counter, Population, FailsafeKey,
     Failsafe, Network, Event, EventControl, EventBudget,
+    Failsafe, Network, *layout_limits.STRUCTS,
 )  # fmt: skip
 
 ENUMS: Mapping[str, Mapping[str, int]] = {
@@ -359,6 +374,8 @@ ENUMS: Mapping[str, Mapping[str, int]] = {
     "nw_timed": {f"NW_TIMED_{each.name}": each.value for each in Timed} | {"NW_TIMED_MAX": len(Timed)},
     "nw_event_kind": {f"NW_EVENT_{each.name}": each.value for each in EventKind}
     | {"NW_EVENT_MAX": len(EventKind)},
+    "nw_limit_key": {f"NW_LIMIT_{each.name}": each.value for each in layout_limits.LimitKey},
+    "nw_limit_action": {f"NW_LIMIT_{each.name}": each.value for each in layout_limits.LimitAction},
     "nw_engine": {f"NW_ENGINE_{each.name}": each.value for each in Engine},
 }
 
@@ -405,5 +422,14 @@ MAPS: Mapping[str, MapLayout] = {
     "event_control": MapLayout(_ARRAY, "__u32", "struct nw_event_control"),
     "event_budgets": MapLayout(_PERCPU_ARRAY, "__u32", "struct nw_event_budget"),
     "event_draft": MapLayout(_PERCPU_ARRAY, "__u32", "struct nw_event"),
+    "limits": MapLayout(_ARRAY, "__u32", "struct nw_limit", _MMAPABLE),
+    "limit_sites": MapLayout(_ARRAY, "__u32", "struct nw_limit_site", _MMAPABLE),
+    "limit_ports": MapLayout(_ARRAY, "__u32", "__u64", _MMAPABLE),
+    "limit_lines": MapLayout(_ARRAY, "__u32", "struct nw_limit_line", _MMAPABLE),
+    "limit_counters": MapLayout(_PERCPU_ARRAY, "__u32", "struct nw_limit_counter"),
+    "limit_work": MapLayout(_PERCPU_ARRAY, "__u32", "struct limit_work"),
+    "bans": MapLayout(_HASH, "struct nw_ban_key", "struct nw_ban", _NO_PREALLOC),
+    "ban_state": MapLayout(_ARRAY, "__u32", "struct nw_ban_state", _MMAPABLE),
+    "never_ban": MapLayout(_LPM_TRIE, "struct nw_never_ban", "__u32", _NO_PREALLOC),
     "networks": MapLayout(_LPM_TRIE, "struct nw_network", "__u32", _NO_PREALLOC),
 }

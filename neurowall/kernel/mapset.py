@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from neurowall.kernel import agreement, buckets6, filters, layout, libbpf, pins, ringbuf, timed
+from neurowall.kernel import agreement, bans, buckets6, filters, layout, libbpf, limits, pins, ringbuf, timed
 from neurowall.kernel.buckets import Seeds, lines_for
 from neurowall.kernel.lists import ListMaps
 from neurowall.kernel.maps import Map
@@ -30,6 +30,8 @@ _FIELDS = ("hosts4", "prefixes4", "hosts6", "prefixes6", "classes")
 _KEPT = (  # say nothing of lists: a larger set goes on with them
     *("reason_counters", "failsafe", "networks"),
     *("events", "event_control", "event_budgets"),
+    *limits.NAMES,
+    *bans.NAMES,
 )
 _RING = "events"  # not made where the kernel has no ring buffers; then nothing may name it
 
@@ -63,6 +65,8 @@ class MapSet:
         self.capacity = _capacity_of(tag)
         self.by_name = by_name
         self.lists = ListMaps(by_name, self._seeds() if engine == "buckets" else None)
+        self.limits = limits.LimitMaps(by_name, self.lists.grace)
+        self.bans = bans.BanMaps(by_name)
 
     @classmethod
     def adopt(cls, source: Path, directories: pins.Pins, policy: Policy) -> Self | None:

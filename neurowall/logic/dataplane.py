@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the engine needs of the kernel. neurowall.kernel.dataplane.DataPlane is the real one."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from neurowall.model.counters import Counter
@@ -10,8 +10,31 @@ from neurowall.model.events import Event, EventKind, Tally
 from neurowall.model.guards import Guards
 from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
+from neurowall.model.limits import LimitBan, LimitCounters
 from neurowall.model.policy import Capacity
 from neurowall.model.reasons import Reason
+
+
+class LimitPlane(Protocol):
+    """What the kernel holds of limits and their bans. Any thread may ask; it changes at any time."""
+
+    def counters(self) -> Mapping[str, LimitCounters]:
+        """What each limit in force counted, by name."""
+
+    def bans(self) -> Sequence[LimitBan]:
+        """Everybody whom a limit banned, those whose ban ends first in front."""
+
+    def ban(self, address: str) -> LimitBan | None:
+        """The ban of an address."""
+
+    def ban_count(self) -> int:
+        """About how many there are, at no cost."""
+
+    def lift(self, address: str) -> bool:
+        """End the ban of an address; whether there was one."""
+
+    def tend(self) -> int:
+        """Take out bans that are over; how many. To be called about twice a second."""
 
 
 class DataPlane(Protocol):
@@ -20,6 +43,10 @@ class DataPlane(Protocol):
     Calls that change something are made by one thread at a time; the reading ones come from any thread, also
     while a change is under way. Every method raises KernelError if a system call fails.
     """
+
+    @property
+    def limiter(self) -> LimitPlane:
+        """The limits; `configure` says which."""
 
     @property
     def capacity(self) -> Capacity:

@@ -8,7 +8,7 @@ answers come from the last complete change and never wait for one under way.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from neurowall.data.generations import GenerationStore
@@ -23,6 +23,7 @@ from neurowall.logic.evaluate import evaluate
 from neurowall.logic.events import EventHub, ahead_of_monotonic
 from neurowall.logic.explain import explain, listed_in
 from neurowall.logic.frame import Frame
+from neurowall.logic.limits import lifted, limit_infos
 from neurowall.logic.listrequests import ListRequests
 from neurowall.logic.lockout import Session, locked_out
 from neurowall.logic.packettext import read_packet
@@ -33,6 +34,7 @@ from neurowall.logic.resolve import Load, Parse, Read, Resolved, Sources, resolv
 from neurowall.logic.results import (
     Counters,
     Explanation,
+    LimitInfo,
     Result,
     StatefulStatus,
     Status,
@@ -48,8 +50,10 @@ from neurowall.model.errors import (
     RulesetError,
 )
 from neurowall.model.events import EventKind, Names, Tally
+from neurowall.model.guards import guards_of
 from neurowall.model.intent import HeldList, ListRecord
 from neurowall.model.interfaces import InterfaceStatus
+from neurowall.model.limits import LimitBan
 from neurowall.model.listfile import parse_list
 from neurowall.model.policy import Policy
 
@@ -123,6 +127,10 @@ class Engine(ListRequests):
             change = self._policies.apply(declared, _anybody)
             self._warn()
             return Result(change.generation, change.added, change.removed, warnings=change.warnings)
+
+    def unblock(self, addresses: Sequence[str]) -> Result:
+        """Remove from the built-in block lists, and end bans by limits. Raises as block."""
+        return lifted(super().unblock(addresses), self._dataplane.limiter)
 
     # -- policies
     # -----------------------------------------------------------------------------------------------
@@ -293,7 +301,8 @@ class Engine(ListRequests):
         except InvalidEntry as error:
             raise ListInvalid(f"'{address[:60]}': {error}") from error
         now = self._now
-        return explain(entry, now, self._dataplane.lookup(str(entry)), self._clock())
+        found = explain(entry, now, self._dataplane.lookup(str(entry)), self._clock())
+        return replace(found, ban=self._dataplane.limiter.ban(str(entry)))
 
     def status(self) -> Status:
         """How the daemon is doing; asks the kernel about interfaces only."""
@@ -312,6 +321,22 @@ class Engine(ListRequests):
             problems=tuple(problems),
             warnings=self._policies.warnings,
         )
+
+    def limits(self) -> tuple[LimitInfo, ...]:
+        """The limits of the policy in force, and what each counted. Raises KernelError."""
+        return limit_infos(guards_of(self.policy), self._dataplane.fallback(), self._dataplane.limiter)
+
+    def limit_bans(self) -> Sequence[LimitBan]:
+        """Whom limits banned. Raises KernelError."""
+        return self._dataplane.limiter.bans()
+
+    def limit_ban_count(self) -> int:
+        """About how many those are."""
+        return self._dataplane.limiter.ban_count()
+
+    def tend_limits(self) -> int:
+        """Take out bans by limits that are over; how many. Raises KernelError."""
+        return self._dataplane.limiter.tend()
 
     def counters(self) -> Counters:
         """What the kernel counted, by reason and by list. Raises KernelError."""

@@ -4,6 +4,7 @@
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import product
 
+from neurowall.logic.limits import limits_between
 from neurowall.model.guards import Guard, Guards
 from neurowall.model.policy import Failsafe
 
@@ -23,6 +24,8 @@ def between(old: Guards, new: Guards) -> Guards:
         (*(_strictest(old.find(guard.name), guard) for guard in new.interfaces), *gone),
         _failsafe(old.failsafe, new.failsafe),
         new.events,
+        limits_between(old.limits, new.limits),
+        max(old.bans_per_second, new.bans_per_second),
     )
 
 

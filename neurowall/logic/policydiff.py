@@ -38,6 +38,7 @@ def _lines(old: Policy, new: Policy) -> Iterator[DiffLine]:
     yield from _named("sets", old.sets, new.sets)
     yield from _unnamed("failsafe", old.failsafe, new.failsafe)
     yield from _named("lists", old.lists, new.lists, ordered=True)
+    yield from _named("limits", old.limits, new.limits)
     yield from _filtering(old, new)
     yield from _named("rules", old.rules or (), new.rules or (), ordered=True)
     yield from _named("nat.one_to_one", old.nat.one_to_one, new.nat.one_to_one)

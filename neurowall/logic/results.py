@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from neurowall.model.counters import Counter
 from neurowall.model.errors import Problem
 from neurowall.model.interfaces import InterfaceStatus
+from neurowall.model.limits import Limit, LimitBan, LimitCounters
 from neurowall.model.reasons import Reason
 
 
@@ -131,7 +132,8 @@ class Explanation:
     list that covers the address, in list order. kernel_entry and kernel_verdict ("none": counted only): what
     the kernel holds now, None if nothing; of nested entries of one class the kernel may name any. in_kernel:
     kernel and intent agree on the class. expires: when the timed entry that decides ends, Unix time in
-    seconds. monitored_by: the monitor lists that cover the address.
+    seconds. monitored_by: the monitor lists that cover the address. ban: by a limit, which holds unless a
+    list allows the address.
     """
 
     address: str
@@ -147,6 +149,17 @@ class Explanation:
     generation: int
     expires: float | None = None
     monitored_by: tuple[str, ...] = ()
+    ban: LimitBan | None = None
+
+
+@dataclass(frozen=True)
+class LimitInfo:
+    """One limit of the policy in force. interfaces: where XDP asks it; unguarded: where nothing does."""
+
+    limit: Limit
+    interfaces: tuple[str, ...]
+    unguarded: tuple[str, ...]
+    counters: LimitCounters
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from neurowall.model.counters import Counter
 from neurowall.model.fields import OPERATOR_ALLOW, OPERATOR_BLOCK, TIMED_ALLOW, TIMED_BLOCK
 from neurowall.model.interfaces import InterfaceStatus
 from neurowall.model.policy import Policy
+from neurowall.model.reasons import Reason
 
 Json = dict[str, Any]
 
@@ -247,10 +248,11 @@ def explanation(found: Explanation) -> Json:
     return {
         "address": found.address,
         "verdict": _packets_get(found),
-        "reason": found.reason,
+        "reason": Reason.BANNED.label if _is_banned(found) else found.reason,
         "list": found.list,
         "entry": found.entry,
         **ending(found.expires),
+        "ban": {"limit": found.ban.limit or None, **ending(found.ban.until)} if found.ban else None,
         "monitored_by": list(found.monitored_by),
         "class_id": found.class_id,
         "covers": [asdict(cover) for cover in found.covers],
@@ -266,7 +268,12 @@ def explanation(found: Explanation) -> Json:
 
 def _packets_get(found: Explanation) -> str:
     """`drop` or `pass`; of a source that no list, or only monitor lists hold, the lists decide nothing."""
-    return "drop" if found.verdict == "drop" else "pass"
+    return "drop" if found.verdict == "drop" or _is_banned(found) else "pass"
+
+
+def _is_banned(found: Explanation) -> bool:
+    """Whether a limit's ban is what decides: lists are asked first, and one that allows is not overruled."""
+    return found.ban is not None and found.verdict is None
 
 
 def _steps(found: Explanation) -> list[str]:
@@ -289,6 +296,9 @@ def _cover_step(cover: Cover, found: Explanation) -> str:
 def _verdict_step(found: Explanation) -> str:
     if found.verdict == "drop":
         return f"so its packets are dropped, counted as {found.reason}, named after list {found.list}"
+    if found.ban and _is_banned(found):
+        by = f"limit {found.ban.limit}" if found.ban.limit else "a limit that is gone"
+        return f"{by} banned it for another {in_words(ending(found.ban.until))}, so its packets are dropped"
     if found.verdict != "pass":
         return "so its packets pass on to the stack, unless they are malformed"
     beaten = any(cover.verdict == "block" and cover.list not in found.monitored_by for cover in found.covers)

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.engine import Engine
 from neurowall.logic.results import ListInfo, Result
-from neurowall.management import answers, answers_policy, problems
+from neurowall.management import answers, answers_limits, answers_policy, problems
 from neurowall.management.answers import About, Json
 from neurowall.management.api_policy import add_policies
 from neurowall.management.bodylimit import BodyLimit
@@ -178,6 +178,7 @@ def _add_questions(app: FastAPI, engine: Engine, about: About, policies: Policie
         """Everything at one glance."""
         now, counters = engine.status(), engine.counters()
         answer = answers.status(about.of(policies.policy), now, counters, engine.next_expiry())
+        answer["warnings"] += answers_limits.unguarded(engine.limits())
         return JSONResponse(answer | answers_policy.status(policies, answer["warnings"]))
 
     @app.get("/lists", dependencies=PLAIN)
@@ -189,6 +190,11 @@ def _add_questions(app: FastAPI, engine: Engine, about: About, policies: Policie
     def show_list(name: str, query: Annotated[PageQuery, Query()]) -> Response:
         """A page of one list's entries; `next` is the `after` of the following page."""
         return JSONResponse(answers.page(engine.show_list(name, query.limit, query.after)))
+
+    @app.get("/limits", dependencies=PLAIN)
+    def limits() -> Response:
+        """All limits with what they counted, and whom they banned."""
+        return JSONResponse(answers_limits.limits(engine.limits(), engine.limit_bans()))
 
     @app.get("/explain/{address:path}", dependencies=PLAIN)
     def explain(address: str) -> Response:

@@ -147,6 +147,18 @@ def status(call: Call) -> None:
         call.show(client.get("status"), render.status)
 
 
+@command(app, examples=("neurowall limits", "neurowall limits -o json | jq '.limits[].over'"))
+def limits(call: Call) -> None:
+    """Show the limits: how much each lets through, what was over, and whom they banned.
+
+    What a limit with action monitor would have dropped is counted apart. `neurowall unblock` ends a ban.
+    """
+    from neurowall.management import answers_limits
+
+    with call.client() as client:
+        call.show(client.get("limits"), answers_limits.show)
+
+
 def _post(call: Call, verb: str, addresses: list[str], ttl: str | None = None) -> dict[str, Any]:
     body = {"addresses": addresses} | ({"ttl": ttl} if ttl is not None else {})
     with call.client() as client, working(verb):
@@ -223,8 +235,8 @@ def allow(call: Call, addresses: Addresses, ttl: Ttl = None) -> None:
 def unblock(call: Call, addresses: Addresses) -> None:
     """Take back `block`.
 
-    Removes sources from the lists operator-block and operator-block-timed, and says what was removed. Says so
-    if another list still blocks them.
+    Removes sources from the lists operator-block and operator-block-timed, ends bans by limits, and says what
+    was removed. Says so if another list still blocks them.
     """
     call.show(_post(call, "unblock", addresses), render.change)
 

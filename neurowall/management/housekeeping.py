@@ -19,13 +19,16 @@ log = logging.getLogger(__name__)
 
 
 class Expiring(Protocol):
-    """What holds the timed entries: the engine."""
+    """What holds the timed entries and the bans: the engine."""
 
     def expire(self) -> int:
         """Take out what is over; how many entries those were."""
 
     def next_expiry(self) -> float | None:
         """When the first one is over, Unix seconds; None if there is none."""
+
+    def tend_limits(self) -> int:
+        """Take out bans by limits that are over; how many those were."""
 
     def take_back_unconfirmed(self) -> bool:
         """Go back if a policy was not confirmed in time; whether that happened."""
@@ -74,6 +77,8 @@ class Housekeeper:
         first = self._expiring.next_expiry()
         if first is not None and first <= time.time() and (ended := self._expiring.expire()):
             log.info("%d timed entries ended", ended)
+        if ended := self._expiring.tend_limits():
+            log.info("%d bans by limits ended", ended)
         if self._expiring.take_back_unconfirmed():
             log.warning("the policy was not confirmed in time: the one before is in force again")
 

@@ -35,6 +35,7 @@ class EngineCollector(Collector):
         yield from _packets(counters)
         yield from _lists(status, counters)
         yield from _tables(status)
+        yield from _limits(self._engine)
         yield from self._daemon(status)
         yield from _policies(self._policies)
 
@@ -114,6 +115,26 @@ def _tables(status: Status) -> Iterator[Metric]:
         capacity.add_metric((name,), usage.capacity)
     yield entries
     yield capacity
+
+
+def _limits(engine: Engine) -> Iterator[Metric]:
+    pair = _pair("limit_", "that a limit let pass, dropped, or would have dropped", ("limit", "outcome"))
+    made = CounterMetricFamily("neurowall_limit_bans", "Sources that a limit banned.", labels=("limit",))
+    refused = CounterMetricFamily(
+        "neurowall_limit_bans_refused",
+        "Bans that were not made: never to be banned, too many in a second, or no room.",
+        labels=("limit",),
+    )
+    for info in engine.limits():
+        counted, name = info.counters, info.limit.name
+        for outcome in ("passed", "dropped", "would"):
+            label = "would_drop" if outcome == "would" else outcome
+            _add(pair, (name, label), getattr(counted, outcome))
+        if info.limit.action == "ban":
+            made.add_metric((name,), counted.bans)
+            refused.add_metric((name,), counted.bans_refused)
+    yield from (*pair, made, refused)
+    yield GaugeMetricFamily("neurowall_bans", "Sources that limits banned.", engine.limit_ban_count())
 
 
 def _policies(policies: Policies) -> Iterator[Metric]:

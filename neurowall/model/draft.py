@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from neurowall.model.limits import Limit
 from neurowall.model.parts import Failsafe, Interface, ListSpec
 from neurowall.model.rules import (
     AddressSet,
@@ -31,11 +32,13 @@ class Draft:
 
     zone_names, set_names, interface_names: what is declared, by items that are broken too: a mistake in one
     item is not reported again by all that refer to it. filters: rules or defaults are given.
+    knows_flows: XDP tells packets of known flows from others.
     """
 
     interfaces: Mapping[int, Interface]
     failsafe: Mapping[int, Failsafe]
     lists: Mapping[int, ListSpec]
+    limits: Mapping[int, Limit]
     zones: Mapping[int, Zone]
     sets: Mapping[int, AddressSet]
     rules: Mapping[int, Rule]
@@ -50,6 +53,7 @@ class Draft:
     forwarding: tuple[FamilyName, ...] = ()
     flowtable: bool = False
     filters: bool = False
+    knows_flows: bool = False
     whole: bool = True
     zone_kinds: dict[str, ZoneKind] = field(init=False)
     set_entries: dict[str, tuple[str, ...]] = field(init=False)
@@ -77,6 +81,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "interfaces": Interface,
     "failsafe": Failsafe,
     "lists": ListSpec,
+    "limits": Limit,
     "zones": Zone,
     "sets": AddressSet,
     "rules": Rule,

@@ -15,8 +15,9 @@ PARTS = {
         "and never lets anything through the gateway."
     ),
     "ListSpec": "A list of addresses, enforced by XDP in the driver. Allow beats block.",
+    "Limit": "How much of what may come in a time, enforced by XDP in the driver.",
     "Capacity": "How many entries kernel maps are first made for.",
-    "Bans": "What happens to an address that is blocked with a TTL again.",
+    "Bans": "What happens to an address that is blocked with a TTL again, and how many limits may ban.",
     "Fallback": "Interfaces where no XDP program attaches: nftables sets hold the lists there.",
     "Events": "What the kernel tells of while it happens: `neurowall events --follow`.",
     "Zone": "A set of interfaces that are treated alike. `external` and `internal` are built in.",
@@ -40,6 +41,7 @@ FIELDS = {
         "interfaces": "The interfaces to guard; at least one.",
         "failsafe": "The operator's own ways in.",
         "lists": "Block and allow lists, in the order in which they name a hit; at most 60.",
+        "limits": "How much of what may come in a time; at most 16. All that concern a packet are asked.",
         "engine": "How lists are kept in the kernel: `buckets`, or `classic` (hash and LPM trie only).",
         "capacity": "How many entries kernel maps are first made for.",
         "bans": "What happens to an address that is blocked with a TTL again.",
@@ -52,7 +54,6 @@ FIELDS = {
         "nat": "Address translation.",
         "forwarding": "Families that are forwarded between the interfaces; absent: as the kernel is set.",
         "flowtable": "Let established connections bypass the network stack, where the kernel can.",
-        "limits": "Reserved for a coming version: leave it out.",
         "signatures": "Reserved for a coming version: leave it out.",
         "feeds": "Reserved for a coming version: leave it out.",
         "ha": "Reserved for a coming version: leave it out.",
@@ -85,6 +86,34 @@ FIELDS = {
         "file": "A file of entries, one a line; beside the policy file unless absolute.",
         "entries": "Addresses and prefixes.",
     },
+    "Limit": {
+        "name": "Unique among limits. Its counters are called so.",
+        "zones": "Whose interfaces' incoming packets are asked about; absent: those of every external zone.",
+        "key": (
+            "What has a budget of its own: each `source` address, each `source-prefix`, each "
+            "`destination-port` (of TCP and of UDP), or `global`: all together."
+        ),
+        "prefix4": "With `source-prefix`: its length for IPv4; absent: 24.",
+        "prefix6": "With `source-prefix`: its length for IPv6; absent: 64.",
+        "match": (
+            "What is counted: `all`; `tcp-syn` (SYN without ACK); `udp` and `icmp`, their fragments too; "
+            "`fragment`, first and later ones."
+        ),
+        "ports": "Destination ports; with `match: all` of TCP and UDP. Later fragments have none.",
+        "packets_per_second": "The rate, up to 10,000,000; or bytes_per_second.",
+        "bytes_per_second": "The rate in bytes of IP packets, up to 12,500,000,000 (100 Gbit/s).",
+        "burst": (
+            "Packets or bytes that may come at once; absent: one second's worth, at least one packet. At "
+            "most 300 seconds' worth."
+        ),
+        "new_only": "Packets of known flows are not asked about. Needs `flows`.",
+        "action": (
+            "What becomes of what is over: `drop`; `monitor`: it is only counted; `ban`: it is dropped, and "
+            "its source banned for ban_ttl if the packet is of an established TCP connection. That needs "
+            "`flows`, a source as the key and `match: all`: other packets do not prove who sent them."
+        ),
+        "ban_ttl": "With `ban`, how long: such as `90s`, `10m`, `12h`.",
+    },
     "Capacity": {
         "hosts4": "IPv4 addresses.",
         "prefixes4": "IPv4 prefixes.",
@@ -97,6 +126,7 @@ FIELDS = {
         "repeat_factor": "The next ban lasts at least this many times as long as the last one.",
         "max_ttl": "As long as that makes no more than this: such as `90s`, `15m`, `12h`, `7d`.",
         "memory": "How long after its end a ban still counts as the last one.",
+        "per_second": "Bans by limits, so many a second on each CPU; beyond that, packets are dropped.",
     },
     "Fallback": {"max_entries": "Entries of all lists that nftables sets take; more is refused."},
     "Events": {

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from neurowall.model.events import PER_SECOND
+from neurowall.model.limits import Limit, LimitGuard
 from neurowall.model.policy import Failsafe, PacketVerdict, Policy, XdpMode
 
 
@@ -26,14 +27,16 @@ class Guard:
 
 @dataclass(frozen=True)
 class Guards:
-    """All interfaces, in the policy's order, and the operator's own ways in.
+    """All interfaces, in the policy's order, the operator's own ways in, and the limits.
 
-    events: how many of each reason and kind each CPU tells of in a second.
+    events: how many of each reason and kind each CPU tells of in a second. bans_per_second: of limits, too.
     """
 
     interfaces: tuple[Guard, ...]
     failsafe: tuple[Failsafe, ...]
     events: int = PER_SECOND
+    limits: tuple[LimitGuard, ...] = ()
+    bans_per_second: int = 100
 
     def find(self, name: str) -> Guard | None:
         """The guard of an interface, if it has one."""
@@ -56,4 +59,14 @@ def guards_of(policy: Policy) -> Guards:
         ),
         policy.failsafe,
         policy.events.per_second,
+        tuple(LimitGuard(limit, _limited(policy, limit)) for limit in policy.limits),
+        policy.bans.per_second,
+    )
+
+
+def _limited(policy: Policy, limit: Limit) -> tuple[str, ...]:
+    return tuple(
+        interface.name
+        for interface in policy.interfaces
+        if (interface.zone in limit.zones if limit.zones else policy.is_external(interface))
     )

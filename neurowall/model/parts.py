@@ -107,12 +107,13 @@ class Bans(Strict):
     """What a repeated block with a TTL does.
 
     The TTL is at least *repeat_factor* times the last one, as long as that is at most *max_ttl*. memory: how
-    long after its end a block counts as the last one.
+    long after its end a block counts as the last one. per_second: of bans by limits, how many each CPU makes.
     """
 
     repeat_factor: float = Field(default=2.0, ge=1, le=1000)
     max_ttl: DurationText = "7d"
     memory: DurationText = "1d"
+    per_second: int = Field(default=100, ge=1, le=100_000)
 
     @property
     def max_ttl_seconds(self) -> float:

@@ -14,6 +14,7 @@ from neurowall.model.checks import check
 from neurowall.model.draft import BUILT_IN_ZONES, draft_of
 from neurowall.model.errors import PolicyError
 from neurowall.model.fields import OneOrMore, Reserved, Strict
+from neurowall.model.limits import Limit
 from neurowall.model.parts import (
     Bans,
     Capacity,
@@ -66,6 +67,7 @@ class Policy(Strict):
     interfaces: tuple[Interface, ...] = Field(strict=False)
     failsafe: tuple[Failsafe, ...] = Field(default=(), strict=False)
     lists: tuple[ListSpec, ...] = Field(default=(), max_length=MAX_LISTS, strict=False)
+    limits: tuple[Limit, ...] = Field(default=(), strict=False)
     engine: EngineName = "buckets"
     capacity: Capacity = Capacity()
     bans: Bans = Bans()
@@ -78,7 +80,6 @@ class Policy(Strict):
     nat: Nat = Nat()
     forwarding: Annotated[tuple[FamilyName, ...], Field(strict=False), OneOrMore] = ()
     flowtable: bool = False
-    limits: Reserved = None
     signatures: Reserved = None
     feeds: Reserved = None
     ha: Reserved = None

@@ -34,7 +34,10 @@ _BUCKETS_ONLY = (
 _PER_CPU = (
     *("reason_counters", "class_counters", "last_class", "segments"),
     *("event_budgets", "event_draft"),
+    *("limit_counters", "limit_work"),
 )
+_LIMITS_ONLY = ("limits", "limit_sites", "limit_ports", "limit_lines")
+_LIMITS_OR_BANS = ("limit_counters", "limit_work", "bans", "ban_state", "never_ban")
 _REASONS = len(Reason)
 
 
@@ -67,12 +70,16 @@ class Firewall:
         networks: bool = False,
         destinations: bool = False,
         events: bool = False,
+        limits: bool = False,
+        bans: bool = False,
+        flows: bool = False,
+        internal: bool = False,
         lines: int = 64,
         path: Path | None = None,
     ) -> None:
         """Load *path* (default: the shipped object) for a role; *lines* is a power of two from 2.
 
-        With *networks* or *destinations* it is the program of internal interfaces.
+        With *networks*, *destinations* or *internal* it is the program of internal interfaces.
         """
         self.engine, self.lines = engine, lines
         self._cpus = _possible_cpus()
@@ -93,13 +100,18 @@ class Firewall:
             networks=networks,
             destinations=destinations,
             events=events,
+            limits=limits,
+            bans=bans,
+            flows=flows,
         )
         config.hash_multiplier[:] = list(MULTIPLIERS)
         config.hash_addend[:] = list(ADDENDS)
         programs = ["nw_ingress", "nw_internal"]
-        program = programs.pop(networks or destinations)
+        program = programs.pop(networks or destinations or internal)
         self._object.skip_program(*programs)
-        self._load(config, failsafe=failsafe, networks=networks, events=events)
+        used = {"failsafe": failsafe, "networks": networks, "events": events}
+        used |= dict.fromkeys(_LIMITS_ONLY, limits) | dict.fromkeys(_LIMITS_OR_BANS, limits or bans)
+        self._load(config, **used)
         self._program = self._object.program_fd(program)
         self._counters = self._object.map_fd("reason_counters")
         self._before = self.reason_counters()
@@ -201,6 +213,15 @@ class Firewall:
 
     def _fd(self, name: str) -> int:
         return self._object.map_fd(name)
+
+    @property
+    def program_fd(self) -> int:
+        """The loaded program."""
+        return self._program
+
+    def map_fd(self, name: str) -> int:
+        """One of its maps."""
+        return self._fd(name)
 
     def put_class(self, class_id: int, verdict: str, timed: str = "", rest: int = 0) -> None:
         """Say what a class means; *timed* is "allow" or "block" if it ends, *rest* the one after it."""

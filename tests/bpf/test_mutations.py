@@ -154,7 +154,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def compiled(folder: Path, *mutations: tuple[str, str, str]) -> Path:
+def compiled(folder: Path, *mutations: tuple[str, str, str], defines: tuple[str, ...] = ()) -> Path:
     """An object built from a copy of the sources with some pieces replaced: file, old, new."""
     shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
     for file, old, new in mutations:
@@ -164,6 +164,7 @@ def compiled(folder: Path, *mutations: tuple[str, str, str]) -> Path:
     target = folder / "neurowall.bpf.o"
     argv = ["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v2", "-idirafter"]
     argv += [f"/usr/include/{platform.machine()}-linux-gnu", "-c", str(folder / "neurowall.bpf.c")]
+    argv += [f"-D{name}" for name in defines]
     subprocess.run([*argv, "-o", str(target)], check=True, timeout=60)
     return target
 

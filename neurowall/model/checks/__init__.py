@@ -3,6 +3,7 @@
 
 from neurowall.model.checks.finding import Finding, Report, Where
 from neurowall.model.checks.interfaces import check_failsafe, check_networks
+from neurowall.model.checks.limits import check_limits
 from neurowall.model.checks.names import check_names
 from neurowall.model.checks.nat import check_nat
 from neurowall.model.checks.natoverlap import check_overlaps
@@ -17,6 +18,7 @@ def check(draft: Draft, where: Where) -> list[Finding]:
     check_names(report)
     check_networks(report)
     check_failsafe(report)
+    check_limits(report)
     check_rules(report)
     check_nat(report)
     check_overlaps(report)

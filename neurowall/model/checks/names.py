@@ -18,6 +18,7 @@ def check_names(report: Report) -> None:
     _check_unique(report, ("zones",), {i: each.name for i, each in draft.zones.items()})
     _check_unique(report, ("sets",), {i: each.name for i, each in draft.sets.items()})
     _check_unique(report, ("rules",), {i: each.name for i, each in draft.rules.items()})
+    _check_unique(report, ("limits",), {i: each.name for i, each in draft.limits.items()})
     _check_unique(report, ("nat", "port_forwards"), {i: each.name for i, each in draft.port_forwards.items()})
     _check_unique(report, ("nat", "one_to_one"), {i: each.name for i, each in draft.one_to_one.items()})
     for index, zone in draft.zones.items():
@@ -29,7 +30,7 @@ def check_names(report: Report) -> None:
         check_repeats(report, ("sets", index, "entries"), each.entries)
     for index, interface in draft.interfaces.items():
         if interface.zone not in draft.zone_names:
-            _refuse_zone(report, ("interfaces", index, "zone"), interface.zone)
+            refuse_zone(report, ("interfaces", index, "zone"), interface.zone)
 
 
 def check_ends(report: Report, at: Location, item: Rule | PortForward | Masquerade | SourceNat) -> None:
@@ -56,7 +57,7 @@ def _check_zones(report: Report, at: Location, zones: tuple[str, ...], *, gatewa
             elif len(zones) > 1:
                 report.add(here, "'gateway' stands alone: write a rule for it and one for the zones")
         elif zone not in report.draft.zone_names:
-            _refuse_zone(report, here, zone, rule=gateway)
+            refuse_zone(report, here, zone, rule=gateway)
 
 
 def check_zone(report: Report, at: Location, item: OneToOne) -> None:
@@ -64,7 +65,7 @@ def check_zone(report: Report, at: Location, item: OneToOne) -> None:
     if item.zone in (ANY, GATEWAY):
         report.add((*at, "zone"), f"'{item.zone}' is no single zone: name the zone of the outside address")
     elif item.zone not in report.draft.zone_names:
-        _refuse_zone(report, (*at, "zone"), item.zone)
+        refuse_zone(report, (*at, "zone"), item.zone)
 
 
 def check_addresses(report: Report, at: Location, texts: tuple[str, ...]) -> None:
@@ -78,7 +79,8 @@ def check_addresses(report: Report, at: Location, texts: tuple[str, ...]) -> Non
             report.add((*at, index), f"'{text[:60]}' is no set: {near}{use} it under `sets:`")
 
 
-def _refuse_zone(report: Report, at: Location, zone: str, *, rule: bool = False) -> None:
+def refuse_zone(report: Report, at: Location, zone: str, *, rule: bool = False) -> None:
+    """Report a zone that does not exist, and say which one was probably meant."""
     known = [*report.draft.zone_names, *((GATEWAY, ANY) if rule else ())]
     interface = next((each for each in report.draft.interfaces.values() if each.name == zone), None)
     if interface:

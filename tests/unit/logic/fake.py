@@ -15,12 +15,47 @@ from neurowall.model.events import Event, EventKind, Tally
 from neurowall.model.guards import Guards
 from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
+from neurowall.model.limits import LimitBan, LimitCounters
 from neurowall.model.policy import Capacity
 from neurowall.model.reasons import Reason
 
 BITS = {4: 32, 6: 128}
 Key = tuple[int, int, int]  # family, length, address
 Held = tuple[dict[Key, int], dict[Key, tuple[float, float]], dict[int, ClassDef]]
+
+
+class FakeLimiter:
+    """Limits in memory: what they counted and whom they banned is as the test says."""
+
+    def __init__(self) -> None:
+        self.counted: dict[str, LimitCounters] = {}
+        self.banned: dict[str, LimitBan] = {}
+        self.clock: Callable[[], float] = time.time
+
+    def counters(self) -> dict[str, LimitCounters]:
+        """As the test says."""
+        return self.counted
+
+    def bans(self) -> list[LimitBan]:
+        """By their end."""
+        return sorted(self.banned.values(), key=lambda ban: ban.until)
+
+    def ban(self, address: str) -> LimitBan | None:
+        """Of one address."""
+        return self.banned.get(address)
+
+    def ban_count(self) -> int:
+        """All of them."""
+        return len(self.banned)
+
+    def lift(self, address: str) -> bool:
+        """Take one out."""
+        return self.banned.pop(address, None) is not None
+
+    def tend(self) -> int:
+        """Take out what is over."""
+        ended = [ban.address for ban in self.bans() if ban.until <= self.clock()]
+        return sum(self.lift(address) for address in ended)
 
 
 class FakeDataPlane:
@@ -38,6 +73,7 @@ class FakeDataPlane:
         self.clock: Callable[[], float] = time.time
         self.held_capacity = capacity or Capacity()
         self.limits: dict[str, int] = {}
+        self.limiter = FakeLimiter()
         self.counted: dict[int, Counter] = {}
         self.happened: list[Event] = []
         self.tallies: dict[EventKind, Tally] = {}

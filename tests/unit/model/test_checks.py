@@ -106,7 +106,7 @@ def forwards(*items: str) -> str:
         "flowtable: true\nnat: {masquerade: [{from: internal, to: external}]}\n",
         "flowtable: true\ndefaults: {forward: accept}\n",
         "flowtable: true\n" + rule(""),
-        "limits:\nsignatures: []\nha: {}\n",
+        "limits: []\nsignatures: []\nha: {}\n",
     ],
 )
 def test_is_valid(text: str) -> None:
