@@ -167,7 +167,7 @@ class Limits:
     def ban_state(self) -> tuple[int, int]:
         """How many bans were put and taken."""
         raw = libbpf.map_lookup(self._firewall.map_fd("ban_state"), bytes(4), 24)
-        return struct.unpack("=QQ", (raw or b"")[:16])  # type: ignore[return-value]
+        return struct.unpack("=QQ", (raw or b"")[:16])
 
     def put_ban(self, address: str, until: int) -> None:
         """Ban an address until a moment of the clock; the state is not changed."""
