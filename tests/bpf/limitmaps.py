@@ -69,8 +69,12 @@ def _mask(length: int, width: int) -> bytes:
 class Limits:
     """The limits of one firewall, by slot."""
 
-    def __init__(self, firewall: Firewall, *, ifindex: int = LOOPBACK, now: int = START) -> None:
+    def __init__(
+        self, firewall: Firewall, *, ifindex: int = LOOPBACK, now: int = START, virtual: bool = True
+    ) -> None:
+        """*virtual*: the program has a clock that is set here; else *now* means nothing."""
         self._firewall = firewall
+        self._virtual = virtual
         self._ifindex = ifindex
         self.specs: dict[int, Spec] = {}
         self.now = now
@@ -83,8 +87,8 @@ class Limits:
     @now.setter
     def now(self, nanoseconds: int) -> None:
         self._now = nanoseconds
-        fd = self._firewall.map_fd("virtual_time")
-        if fd >= 0:
+        if self._virtual:
+            fd = self._firewall.map_fd("virtual_time")
             libbpf.map_update(fd, bytes(4), struct.pack("=Q", nanoseconds))
 
     def put(self, *specs: Spec, slots: Sequence[int] | None = None) -> None:

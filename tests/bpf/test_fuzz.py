@@ -14,11 +14,12 @@ from tests.bpf.conftest import MakeFirewall
 from tests.bpf.corpus import INSIDE, OUTSIDE, corpus
 from tests.bpf.fuzz import Runner, books_disagree
 from tests.bpf.harness import DROP, PASS, Firewall
+from tests.bpf.limitmaps import Limits, Spec
 from tests.bpf.mutate import mutated
 from tests.bpf.test_mutations import compiled
 
 BATCH = 2_000
-IN_CI, IN_SOAK = 150_000, 2_500_000  # frames for each program; four of them
+IN_CI, IN_SOAK = 100_000, 2_500_000  # frames for each program; four of them
 PROGRAMS = [("buckets", False), ("buckets", True), ("classic", False), ("classic", True)]
 programs = pytest.mark.parametrize(("engine", "internal"), PROGRAMS)
 
@@ -27,8 +28,10 @@ def everything(
     make_firewall: MakeFirewall, engine: str, *, internal: bool, path: Path | None = None
 ) -> Firewall:
     """All switches on, and something in every map."""
-    role = {"networks": True, "destinations": True} if internal else {}
-    firewall = make_firewall(engine=engine, failsafe=True, events=True, lines=2, path=path, **role)
+    switches = dict.fromkeys(("failsafe", "events", "limits", "bans"), True)
+    if internal:
+        switches |= {"networks": True, "destinations": True}
+    firewall = make_firewall(engine=engine, lines=2, path=path, **switches)
     for class_id, verdict in ((1, DROP), (2, PASS), (3, "none")):
         firewall.put_class(class_id, verdict)
     firewall.put_class(4, DROP, timed="block", rest=2)
@@ -39,7 +42,24 @@ def everything(
         firewall.put_network(entry)
     for way in INSIDE:
         firewall.put_failsafe(way, 22, ["198.51.100.0/24" if "." in way else "2001:db8:bad::/48"])
+    put_limits(Limits(firewall, virtual=False))
     return firewall
+
+
+def put_limits(limits: Limits) -> None:
+    """One of each kind, tight enough to be over at times; some sources that are banned."""
+    limits.put(
+        Spec(1000, 100),
+        Spec(200, 20, kinds=("tcp-syn",), prefix4=24, prefix6=64, action="monitor"),
+        Spec(1_000_000, 20_000, kinds=("udp",), key="port", counts_bytes=True),
+        Spec(100, 10, kinds=("icmp",), key="all", new_only=True),
+        Spec(50, 5, kinds=("fragment",), action="ban"),
+        Spec(500, 50, kinds=("tcp-syn", "tcp", "udp"), ports=(53, 443), key="port"),
+    )
+    banned = ("198.51.100.9", "2001:db8:bad::9")
+    limits.put_ban_state(put=len(banned))
+    for address in banned:
+        limits.put_ban(address, until=1 << 62)
 
 
 def _entries() -> list[str]:
@@ -116,6 +136,7 @@ def _due(internal: bool) -> set[Reason]:
     """What frames like these lead to."""
     inner = {Reason.DESTINATION_ALLOW_LIST, Reason.DESTINATION_BLOCK_LIST, Reason.SPOOFED}
     built = {each for each in Reason if each < Reason.MARTIAN} - {Reason.UNPARSED_PASS}
+    built |= {Reason.LIMITED, Reason.BANNED}
     return built if internal else built - inner
 
 
