@@ -107,6 +107,15 @@ def in_first_fragment(packet: Any) -> Any:
     return head / IPv6ExtHdrFragment(id=7, offset=0, m=1) / inner / Raw(bytes(24))
 
 
+DISGUISES: dict[str, Callable[[Any], Any]] = {
+    "a tag": lambda packet: tagged(packet, 0x8100),
+    "two tags": lambda packet: tagged(packet, 0x88A8, 0x8100),
+    "options": with_options,
+    "options and a tag": lambda packet: tagged(with_options(packet), 0x8100),
+    "first fragment": in_first_fragment,
+}
+
+
 # -- forgeries
 
 

@@ -63,19 +63,19 @@ nat:
     - {name: web, from: external, protocol: tcp, ports: 8443, to: 192.0.2.10, to_ports: 443}
     - {name: raw, from: external, protocol: tcp, ports: 8444, to: 192.0.2.10, to_ports: 9000}
 """
-STRICT = (
+LIMITED = (
     BASE
     + """\
-flows: {mode: strict, adopt: 0s}
 limits:
   - {name: syn-per-source, key: source, match: tcp-syn, packets_per_second: 20, burst: 50}
-  - {name: syn, key: global, match: tcp-syn, packets_per_second: 20, burst: 50, new_only: true}
-  - {name: udp-per-source, key: source, match: udp, packets_per_second: 20, burst: 50, new_only: true}
-  - {name: udp, key: global, match: udp, packets_per_second: 20, burst: 50, new_only: true}
+  - {name: syn, key: global, match: tcp-syn, packets_per_second: 20, burst: 50}
+  - {name: udp-per-source, key: source, match: udp, packets_per_second: 20, burst: 50}
+  - {name: udp, key: global, match: udp, packets_per_second: 20, burst: 50}
   - {name: icmp, key: global, match: icmp, packets_per_second: 20, burst: 50}
   - {name: fragments, key: global, match: fragment, packets_per_second: 20, burst: 50}
 """
 )
+STRICT = LIMITED + "flows: {mode: strict, adopt: 0s}\n"
 _ALL = 0x0003  # ETH_P_ALL
 _SETTLED = 0.05  # seconds in which everything that was sent has been counted
 
