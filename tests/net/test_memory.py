@@ -6,7 +6,6 @@ import pytest
 from bench.measure.memory import kernel_maps
 from bench.testbed.run import Run
 from tests.net.attackscene import LIMITED, scene
-from tests.net.attackscene import LIMITED, scene
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("nft")]
 
