@@ -384,6 +384,11 @@ class DataPlane:
 
     # -- events: see kernel/events.py
 
+    @property
+    def tells_events(self) -> bool:
+        """Whether this kernel has ring buffers, and so events."""
+        return self._events is not None
+
     def read_events(self, seconds: float) -> list[Event] | None:
         """What happened, waiting so long at most; None if this kernel tells nothing. For one thread."""
         return self._events.read(seconds) if self._events else None

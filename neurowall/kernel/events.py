@@ -46,16 +46,17 @@ class EventSource:
         control = layout.EventControl(window=window, per_window=self._per_window)
         self._control.update(bytes(4), bytes(control))
 
-    def _renew(self) -> None:
-        """Begin a window if the last one is over; never early, so that no second has more than its share."""
+    def _renew(self) -> float:
+        """Begin a window if the last one is over, never early; how long until the next, in seconds."""
         with self._lock:
             if self._per_window and time.monotonic() - self._begun >= WINDOW_SECONDS:
                 self._begin()
+            return max(0.0, self._begun + WINDOW_SECONDS - time.monotonic()) or WINDOW_SECONDS
 
     def read(self, seconds: float) -> list[Event]:
         """What happened, waiting so long at most for the first. If nobody asks, nothing more is told."""
-        self._renew()
-        return [decode(record) for record in self._ring.read(seconds)]
+        left = self._renew()
+        return [decode(record) for record in self._ring.read(min(seconds, left))]
 
     def tallies(self) -> dict[EventKind, Tally]:
         """What was told, suppressed and lost since the maps were made."""

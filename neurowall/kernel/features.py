@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from neurowall.kernel import libbpf, objects
+from neurowall.kernel import libbpf, objects, ringbuf
 from neurowall.model.errors import KernelError
 from neurowall.model.ruleset import FAMILY, TABLE
 
@@ -22,13 +22,14 @@ _PROBE = "doctor-probe"  # chain, set and flowtable of the dry runs
 class Bpf:
     """BPF. library: libbpf's version; problem: why XDP programs cannot be loaded; jit: None if unknown.
 
-    object_problem: why our compiled program is not there.
+    object_problem: why our compiled program is not there. ring_problem: why there are no ring buffers.
     """
 
     library: str | None
     problem: str | None
     jit: bool | None
     object_problem: str | None
+    ring_problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def bpf(proc: Path = Path("/proc")) -> Bpf:
         why = error.strerror if isinstance(error, OSError) else f"libbpf is too old: {error}"
         return Bpf(None, why, _jit(proc), _object())
     probe.restype, probe.argtypes = c.c_int, (c.c_int, c.c_void_p)
-    return Bpf(version, _bpf_problem(probe(_PROG_TYPE_XDP, None)), _jit(proc), _object())
+    problem = _bpf_problem(probe(_PROG_TYPE_XDP, None))
+    return Bpf(version, problem, _jit(proc), _object(), ringbuf.problem())
 
 
 def _bpf_problem(answer: int) -> str | None:

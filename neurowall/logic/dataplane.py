@@ -97,6 +97,10 @@ class DataPlane(Protocol):
     def reason_counters(self) -> Mapping[Reason, Counter]:
         """What was counted under each reason."""
 
+    @property
+    def tells_events(self) -> bool:
+        """Whether this kernel has ring buffers, and so events."""
+
     def read_events(self, seconds: float) -> list[Event] | None:
         """What happened, waiting so long at most; None if this kernel tells nothing. For one thread."""
 

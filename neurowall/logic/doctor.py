@@ -119,6 +119,9 @@ def _bpf(bpf: Bpf) -> Iterator[Finding]:
         yield Finding("XDP", "missing", bpf.problem, nothing, fix)
     else:
         yield Finding("XDP", "ok", f"libbpf {bpf.library}, the kernel loads XDP programs")
+        if bpf.ring_problem:
+            costs = "`neurowall events` shows nothing; everything is enforced and counted as ever"
+            yield Finding("XDP", "note", bpf.ring_problem, costs, "boot Linux 5.8 or newer")
     if bpf.object_problem:
         yield Finding("XDP", "missing", "the compiled program is not there", nothing, bpf.object_problem)
     if bpf.jit is False:

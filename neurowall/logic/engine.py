@@ -355,6 +355,11 @@ class Engine(ListRequests):
             self.events.publish(self._event_names().tell(found, ahead_of_monotonic()))
         return found is not None
 
+    @property
+    def tells_events(self) -> bool:
+        """Whether this kernel can tell of anything."""
+        return self._dataplane.tells_events
+
     def event_tallies(self) -> Mapping[EventKind, Tally]:
         """What the kernel told, suppressed and lost, by kind; empty if it tells nothing."""
         return self._dataplane.event_tallies()

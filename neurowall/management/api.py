@@ -21,6 +21,7 @@ from neurowall.logic.engine import Engine
 from neurowall.logic.results import ListInfo, Result
 from neurowall.management import answers, answers_limits, answers_policy, problems
 from neurowall.management.answers import About, Json
+from neurowall.management.api_events import add_events
 from neurowall.management.api_policy import add_policies
 from neurowall.management.bodylimit import BodyLimit
 from neurowall.management.metrics import exposition, registry_of
@@ -117,6 +118,7 @@ def create_app(engine: Engine, about: About, policies: Policies | None = None) -
     _add_questions(app, engine, about, asked)
     _add_changes(app, engine, about, answered)
     add_policies(app, asked, answered)
+    add_events(app, engine)
     add_metrics(app, registry_of(engine, about, asked))
     return app
 

@@ -11,6 +11,7 @@ import typer
 
 from neurowall.management import render
 from neurowall.management.cli_doctor import doctor_app
+from neurowall.management.cli_events import events_app
 from neurowall.management.cli_lists import lists_app
 from neurowall.management.cli_options import (
     Call,
@@ -306,6 +307,7 @@ app.add_typer(lists_app, name="lists")
 app.add_typer(policy_app)
 app.add_typer(generations_app, name="generations")
 app.add_typer(doctor_app)
+app.add_typer(events_app)
 
 
 def main() -> None:

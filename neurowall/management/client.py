@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CLI's side of the API: HTTP over the instance's unix socket, errors as CommandError."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,7 @@ from neurowall.management.errors import CommandError, ExitCode, Unreachable
 
 APPLY_TIMEOUT = 600.0  # seconds; a million entries take seconds, a loaded machine longer
 SHOWN_ERRORS = 20
+_STREAM = httpx.Timeout(5.0, read=60.0)  # the daemon sends something every 15 s
 
 Json = dict[str, Any]
 
@@ -100,9 +102,23 @@ class Client:
         """DELETE."""
         return self._call("DELETE", path, {})
 
+    def follow(self, *path: str, **query: str | None) -> Iterator[tuple[str, Json]]:
+        """GET server-sent events: the type and the data of each message, until the daemon ends them."""
+        url, params = _url(path, query)
+        try:
+            with self._http.stream("GET", url, params=params, timeout=_STREAM) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise Refused(answer.status_code, _problem(answer))
+                yield from _messages(answer.iter_lines())
+        except httpx.ConnectError as error:
+            raise self._unreachable(error) from error
+        except httpx.TransportError as error:
+            raise CommandError(f"the daemon went away ({type(error).__name__}: {error})") from error
+        raise CommandError("the daemon ends; follow again when it is back")
+
     def _call(self, method: str, path: Iterable[str], query: dict[str, Any], **body: Any) -> Json:
-        url = "/" + "/".join(quote(part, safe="") for part in path)
-        params = {name: value for name, value in query.items() if value is not None}
+        url, params = _url(path, query)
         try:
             answer = self._http.request(method, url, params=params, **body)
         except httpx.ConnectError as error:
@@ -125,6 +141,23 @@ class Client:
             f"no daemon answers on {self._socket}; start one with `neurowall run --config FILE --instance "
             f"{self._instance}`, or name another with --instance or --run-dir"
         )
+
+
+def _url(path: Iterable[str], query: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The path, its parts quoted, and the query values that are given."""
+    url = "/" + "/".join(quote(part, safe="") for part in path)
+    return url, {name: value for name, value in query.items() if value is not None}
+
+
+def _messages(lines: Iterable[str]) -> Iterator[tuple[str, Json]]:
+    """Type and data of each message of a text/event-stream; comments are passed over."""
+    kind = ""
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            kind = value
+        elif field == "data":
+            yield kind, json.loads(value)
 
 
 def _spared(session: str | None) -> dict[str, str]:

@@ -41,6 +41,7 @@ from neurowall.management.down import SYSCTLS, end_enforcement
 from neurowall.management.errors import CannotRun, CommandError, UsageProblem
 from neurowall.management.housekeeping import Housekeeper
 from neurowall.management.instance import Instance, Record, locked
+from neurowall.management.telemetry import Teller
 from neurowall.management.watch import Watcher
 from neurowall.model.errors import ListError, NeurowallError, PolicyError, Unsupported
 from neurowall.model.intent import PolicyState
@@ -96,6 +97,9 @@ def serve(options: Options) -> None:
         housekeeper = Housekeeper(engine, about.say_housekeeping)
         housekeeper.start()
         stack.callback(housekeeper.stop)
+        teller = Teller(engine)
+        teller.start()
+        stack.callback(teller.stop)
         listener = stack.enter_context(server.unix_socket(options.instance.socket))
         stack.callback(options.instance.socket.unlink, missing_ok=True)
         servers = [(create_app(engine, about), listener)]
@@ -248,8 +252,13 @@ async def _serve_until_told(
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        engine.events.close()  # or who follows them would hold the exit up
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
     reloads: set[asyncio.Future[None]] = set()
 
     def reload_policy() -> None:

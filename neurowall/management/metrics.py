@@ -38,6 +38,7 @@ class EngineCollector(Collector):
         yield from _limits(self._engine)
         yield from self._daemon(status)
         yield from _policies(self._policies)
+        yield from _events(self._engine)
 
     def _daemon(self, status: Status) -> Iterator[Metric]:
         info = GaugeMetricFamily("neurowall_build_info", "Always 1.", labels=("version", "engine"))
@@ -160,6 +161,25 @@ def _policies(policies: Policies) -> Iterator[Metric]:
         "neurowall_policy_pending_seconds",
         "Until the policy is taken back unless confirmed; 0 if it is confirmed.",
         now.pending.seconds if now.pending else 0,
+    )
+
+
+def _events(engine: Engine) -> Iterator[Metric]:
+    """What the kernel told, and what it or a slow subscriber did not get to tell."""
+    tallies = engine.event_tallies()
+    told = CounterMetricFamily("neurowall_events", "Events that the kernel told of.", labels=("kind",))
+    suppressed = CounterMetricFamily(
+        "neurowall_events_suppressed", "Events over the budget, only counted.", labels=("kind",)
+    )
+    for kind, tally in tallies.items():
+        told.add_metric((kind.label,), tally.sent)
+        suppressed.add_metric((kind.label,), tally.suppressed)
+    yield from (told, suppressed)
+    lost = sum(tally.lost for tally in tallies.values())
+    yield CounterMetricFamily("neurowall_events_lost", "Events that found the ring full.", lost)
+    yield GaugeMetricFamily("neurowall_event_subscribers", "Who follows events.", engine.events.subscribers)
+    yield CounterMetricFamily(
+        "neurowall_event_subscribers_lost", "Events that slow subscribers did not get.", engine.events.lost
     )
 
 

@@ -76,7 +76,7 @@ class FakeDataPlane:
         self.limiter = FakeLimiter()
         self.counted: dict[int, Counter] = {}
         self.happened: list[Event] = []
-        self.tallies: dict[EventKind, Tally] = {}
+        self.tallies: dict[EventKind, Tally] = {each: Tally() for each in EventKind}
         self.operations: list[str] = []
         self.after_row: Callable[[], None] = lambda: None
         self.before: Callable[[str], None] = lambda _: None
@@ -249,6 +249,11 @@ class FakeDataPlane:
     def reason_counters(self) -> dict[Reason, Counter]:
         """One reason."""
         return {Reason.BLOCK_LIST: Counter(3, 180)}
+
+    @property
+    def tells_events(self) -> bool:
+        """As the test says."""
+        return bool(self.tallies)
 
     def read_events(self, seconds: float) -> list[Event] | None:
         """What the test put there."""

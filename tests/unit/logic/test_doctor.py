@@ -64,6 +64,7 @@ def test_a_healthy_machine_is_ok() -> None:
         ({"bpf": Bpf("1.1", "no XDP program loads", None, None)}, "missing", "XDP", ["no XDP"]),
         ({"bpf": Bpf("1.1", None, None, "run 'make objects'")}, "missing", "XDP", ["make objects"]),
         ({"bpf": Bpf("1.1", None, False, None)}, "warning", "XDP", ["bpf_jit_enable=1"]),
+        ({"bpf": Bpf("1.1", None, None, None, "no ring")}, "note", "XDP", ["no ring", "Linux 5.8"]),
         ({"nftables": Nftables("no libnftables", {})}, "missing", "nftables", ["no rules, no NAT"]),
         ({"nftables": Nftables(None, {"states": "x"})}, "missing", "nftables", ["CONFIG_NFT_CT"]),
         ({"nftables": Nftables(None, {"reject": "x"})}, "warning", "nftables", ["CONFIG_NFT_REJECT"]),

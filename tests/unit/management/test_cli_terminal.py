@@ -44,6 +44,7 @@ class TestHelp:
         ("generations", "show"),
         ("doctor",),
         ("init",),
+        ("events",),
     )
 
     @pytest.mark.parametrize("command", COMMANDS)

@@ -9,6 +9,7 @@ from neurowall.logic.engine import Engine
 from neurowall.management.answers import About
 from neurowall.management.metrics import exposition, registry_of
 from neurowall.model.counters import Counter
+from neurowall.model.events import EventKind, Filter, Tally
 from neurowall.model.reasons import Reason
 from tests.unit.management.conftest import StandIn
 
@@ -136,7 +137,8 @@ def test_names_follow_the_conventions(scrape: Any) -> None:
     counters = {"neurowall_packets_total", "neurowall_bytes_total"}
     counters |= {"neurowall_list_packets_total", "neurowall_list_bytes_total"}
     counters |= {"neurowall_list_matched_packets_total", "neurowall_list_matched_bytes_total"}
-    counters |= {"neurowall_drift_repairs_total"}
+    counters |= {"neurowall_drift_repairs_total", "neurowall_event_subscribers_lost_total"}
+    counters |= {f"neurowall_events{each}_total" for each in ("", "_suppressed", "_lost")}
     names = {name for name, _ in scrape()}
     assert all(name.startswith("neurowall_") for name in names)
     assert {name for name in names if name.endswith("_total")} == counters
@@ -156,3 +158,17 @@ def test_openmetrics_is_served_on_request(engine: Engine, about: About) -> None:
     body, content_type = exposition(registry_of(engine, about), "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+
+
+def test_events_are_counted_by_what_became_of_them(scrape: Any, engine: Engine, dataplane: StandIn) -> None:
+    """Told and suppressed by kind, lost in all; who follows, and what they missed."""
+    dataplane.tallies = {EventKind.DROP: Tally(5, 70, 2), EventKind.BAN: Tally(1, 0, 1)}
+    engine.events.subscribe(Filter(), lambda: None)
+    engine.events.lost = 9
+    samples = scrape()
+    assert sample(samples, "neurowall_events_total", kind="drop") == 5
+    assert sample(samples, "neurowall_events_total", kind="ban") == 1
+    assert sample(samples, "neurowall_events_suppressed_total", kind="drop") == 70
+    assert sample(samples, "neurowall_events_lost_total") == 3
+    assert sample(samples, "neurowall_event_subscribers") == 1
+    assert sample(samples, "neurowall_event_subscribers_lost_total") == 9
