@@ -11,6 +11,7 @@
 #include "lists.h"
 #include "maps.h"
 #include "parse.h"
+#include "spoof.h"
 #include "timed.h"
 
 #define SECOND_NS 1000000000ULL
@@ -255,6 +256,11 @@ static __always_inline struct decision decide_ip(const struct packet *packet)
 
 	if (UNLIKELY(reason != NW_REASON_DEFAULT))
 		return pass(reason);
+	if (ORIGINS) {
+		reason = judge_origin(packet);
+		if (UNLIKELY(reason != NW_REASON_DEFAULT))
+			return drop(reason);
+	}
 	if (nw_config.failsafe && is_failsafe(packet))
 		return pass(NW_REASON_FAILSAFE);
 	class_id = lookup_source(packet);

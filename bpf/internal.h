@@ -11,6 +11,7 @@
 #include "lists.h"
 #include "maps.h"
 #include "parse.h"
+#include "spoof.h"
 #include "timed.h"
 
 /* Whether the source is in none of the interface's networks. */
@@ -107,7 +108,6 @@ __noinline __u32 destination6(__u64 high, __u64 low)
  */
 static __always_inline __u32 destination_in_lists(const struct packet *packet)
 {
-	const __be32 *words;
 	__be32 address;
 
 	if (packet->family == 4) {
@@ -120,9 +120,7 @@ static __always_inline __u32 destination_in_lists(const struct packet *packet)
 	}
 	if (packet->ip6->daddr.s6_addr[0] == 0xFF || is_link_local(&packet->ip6->daddr))
 		return UNLISTED;
-	words = packet->ip6->daddr.s6_addr32;
-	return destination6((__u64)bpf_ntohl(words[0]) << 32 | bpf_ntohl(words[1]),
-			    (__u64)bpf_ntohl(words[2]) << 32 | bpf_ntohl(words[3]));
+	return destination6(upper_half(&packet->ip6->daddr), lower_half(&packet->ip6->daddr));
 }
 
 /* Whether it is what decide_unlisted() answers: neither essential, nor failsafe, nor listed. */

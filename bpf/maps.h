@@ -278,8 +278,9 @@ struct {
 	__type(value, struct nw_failsafe);
 } failsafe SEC(".maps");
 
-/* What lives behind each interface whose sources are checked; the value means nothing. Userspace writes: an
- * interface's prefixes before the program that asks for them, new ones before old ones go.
+/* What lives behind each interface whose sources are checked; the value means nothing. With NW_FOREIGN, what
+ * cannot come from there, and the value is the reason. Userspace writes: an interface's prefixes before the
+ * program that asks for them, new ones before old ones go.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -418,5 +419,15 @@ struct {
 	__type(value, __u64);
 } virtual_time SEC(".maps");
 #endif
+
+/* A filter before the networks with NW_FOREIGN: one cache line that every packet reads. A clear bit promises
+ * that none of them holds such a source. Userspace sets a bit before the first network, clears it after the last.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_origins);
+} origins SEC(".maps");
 
 #endif

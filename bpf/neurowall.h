@@ -45,6 +45,7 @@ enum nw_constant {
 	NW_NET_CLASS = 0x7FFF,
 	NW_NET_LONGER = 0x8000, /* prefixes longer than /24 are in this net, see long4 */
 	NW_NETWORK_BITS = 64, /* of struct nw_network, before the address */
+	NW_FOREIGN = 0x100, /* beside its family: what does not live behind the interface */
 	/* Limits, see bpf/limits.h. */
 	NW_LIMITS = 32, /* a policy has up to 16; while it changes old and new ones are asked */
 	NW_LIMIT_LINES = 1 << 16,
@@ -176,6 +177,9 @@ struct nw_config {
 	__u32 flows; /* 1: packets are looked up among the known flows */
 	__u32 limits; /* 1: limits are asked */
 	__u32 events; /* 1: there is a ring, and what happens may be told */
+	/* See bpf/spoof.h. */
+	__u32 spoofing; /* 1: martians are dropped, and sources that are ours or live behind other zones */
+	__u32 bogons; /* 1: sources in special-purpose space are dropped */
 };
 
 /*
@@ -268,11 +272,11 @@ struct nw_failsafe {
 	__u8 mask[NW_FAILSAFE_PREFIXES][16];
 };
 
-/* A prefix whose addresses live behind an interface. */
+/* A prefix whose addresses live behind an interface; or, with NW_FOREIGN, whose sources are dropped there. */
 struct nw_network {
 	__u32 length; /* NW_NETWORK_BITS and the prefix's own */
 	__u32 ifindex;
-	__u32 family; /* 4 or 6 */
+	__u32 family; /* 4 or 6, NW_FOREIGN beside it */
 	__u8 address[16]; /* IPv4 in the first four bytes, the rest zero */
 };
 
@@ -310,6 +314,12 @@ struct nw_event_budget {
 	__u64 suppressed; /* events over the budget */
 	__u64 sent;
 	__u64 lost; /* events that found no room in the ring */
+};
+
+/* Which sources are worth a look into the networks with NW_FOREIGN, of all interfaces together. */
+struct nw_origins {
+	__u64 first4[4]; /* a bit for each first byte of IPv4 */
+	__u64 hash6[4]; /* a bit for each answer of origin_bit6() */
 };
 
 /*

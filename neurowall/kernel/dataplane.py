@@ -15,12 +15,13 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
-from neurowall.kernel import agreement, attachment, failsafe, libbpf, netlink, objects, pins
+from neurowall.kernel import agreement, attachment, failsafe, libbpf, netlink, objects, origins, pins
 from neurowall.kernel.events import EventSource
-from neurowall.kernel.guards import Role, network_keys, prune_networks, put_networks
+from neurowall.kernel.guards import Role, networks_of, prune_networks, put_networks
 from neurowall.kernel.limitplane import LimitPlane
 from neurowall.kernel.lists import ListMaps
 from neurowall.kernel.mapset import MapSet
+from neurowall.kernel.routes import KernelRoutes
 from neurowall.model.counters import Counter
 from neurowall.model.entries import Entries
 from neurowall.model.errors import KernelError
@@ -48,6 +49,7 @@ class DataPlane:
         self._lock = threading.RLock()
         self._reading = threading.Lock()  # no map is closed while another thread reads it
         self._guards = Guards((), ())
+        self._own: origins.Own = {}  # addresses, as far as a guard asks for them
         self._programs: dict[Role, int] = {}
         self._status: dict[str, InterfaceStatus] = {}
         found = MapSet.adopt(self._object, self._pins, policy)
@@ -148,7 +150,7 @@ class DataPlane:
         maps already. What goes wrong with an interface ends in its status; it keeps the program that it had.
         """
         with self._lock:
-            self._guards = guards
+            self._guards, self._own = guards, self._addresses(guards)
             if self._events:
                 self._events.limit(guards.events)
             self._limiter.configure(guards)
@@ -164,15 +166,27 @@ class DataPlane:
                 self._release(name)
 
     def reconcile_interfaces(self) -> None:
-        """Guard what came back or was renamed, say what is gone. Cheap if nothing changed."""
+        """Guard what came back or was renamed, say what is gone; follow our own addresses.
+
+        Cheap if nothing changed.
+        """
         with self._lock:
+            before, self._own = self._own, self._addresses(self._guards)
             unsettled = [guard for guard in self._guards.interfaces if not self._is_settled(guard.name)]
             if unsettled:
                 self._limiter.configure(self._guards)
             for guard in unsettled:
                 self._guard(guard)
-            if unsettled:
+            if before != self._own:
+                for guard in self._guards.interfaces:
+                    self._put_networks(guard)
+            if unsettled or before != self._own:
                 self._prune()
+
+    @staticmethod
+    def _addresses(guards: Guards) -> origins.Own:
+        """The machine's own, if a guard wants to know them."""
+        return KernelRoutes().addresses() if any(each.spoofing for each in guards.interfaces) else {}
 
     def _is_settled(self, name: str) -> bool:
         """Whether the interface is the one of the last attempt, and its program still there.
@@ -227,7 +241,7 @@ class DataPlane:
             self._status[guard.name] = replace(status, problem=problem)
             return
         try:
-            put_networks(self._maps.by_name["networks"], network_keys(ifindex, guard))
+            self._put_networks(guard, ifindex)
             ways = [entry for entry in self._guards.failsafe if entry.interface == guard.name]
             failsafe.put(self._maps.by_name["failsafe"], ways)
             record = self._attach_one(guard, ifindex)
@@ -236,6 +250,15 @@ class DataPlane:
             status = replace(status, problem=str(error))
         self._status[guard.name] = status
 
+    def _put_networks(self, guard: Guard, ifindex: int | None = None) -> None:
+        """What the program of an interface is to know of sources; by default where it was seen last."""
+        if ifindex is None:
+            ifindex = self._status[guard.name].ifindex
+        if ifindex is not None:
+            elements = networks_of(ifindex, guard, self._own)
+            origins.mark(self._maps.by_name["origins"], elements)
+            put_networks(self._maps.by_name["networks"], elements)
+
     def _prune(self) -> None:
         """Forget networks and failsafe entries that nothing asks for any more.
 
@@ -243,9 +266,11 @@ class DataPlane:
         """
         wanted: set[bytes] = set()
         for guard in self._guards.interfaces:
-            wanted |= network_keys(self._status[guard.name].ifindex or 0, guard)
+            wanted |= networks_of(self._status[guard.name].ifindex or 0, guard, self._own).keys()
         spared = {status.ifindex for status in self._status.values() if status.problem and status.ifindex}
-        prune_networks(self._maps.by_name["networks"], wanted, spared)
+        networks = self._maps.by_name["networks"]
+        prune_networks(networks, wanted, spared)
+        origins.prune_marks(self._maps.by_name["origins"], networks.all_keys())
         failsafe.prune(self._maps.by_name["failsafe"], self._guards.failsafe)
 
     def _attach_one(self, guard: Guard, ifindex: int) -> attachment.Record:

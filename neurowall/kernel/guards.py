@@ -2,14 +2,16 @@
 """What makes the program of one interface differ from another's: its role, and the networks behind it."""
 
 import errno
-from collections.abc import Collection, Iterable
+import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Self
 
 from neurowall.kernel import layout
 from neurowall.kernel.libbpf import LibbpfError
 from neurowall.kernel.maps import Map
+from neurowall.kernel.origins import Own, foreign_networks
 from neurowall.model.errors import KernelError
 from neurowall.model.guards import Guard, Guards
 from neurowall.model.reasons import Verdict
@@ -28,6 +30,8 @@ class Role:
     destinations: bool = False
     limits: bool = False
     bans: bool = False
+    spoofing: bool = False
+    bogons: bool = False
 
     @classmethod
     def of(cls, guard: Guard, guards: Guards) -> Self:
@@ -39,6 +43,8 @@ class Role:
             destinations=guard.checks_destination,
             limits=any(guard.name in each.interfaces for each in guards.limits),
             bans=any(each.limit.action == "ban" for each in guards.limits),
+            spoofing=guard.spoofing,
+            bogons=guard.bogons,
         )
 
     @property
@@ -57,28 +63,36 @@ class Role:
         config.limits, config.bans = self.limits, self.bans
         config.role = self.unparsed | self.failsafe << 1 | self.networks << 2 | self.destinations << 3
         config.role |= self.limits << 4 | self.bans << 5
+        config.spoofing, config.bogons = self.spoofing, self.bogons
+        config.role |= self.spoofing << 6 | self.bogons << 7
         return config
 
 
-def _key(ifindex: int, text: str) -> bytes:
-    network = ip_network(text)
+def _key(ifindex: int, network: IPv4Network | IPv6Network, flag: int = 0) -> bytes:
     key = layout.Network(
-        length=layout.Constant.NETWORK_BITS + network.prefixlen, ifindex=ifindex, family=network.version
+        length=layout.Constant.NETWORK_BITS + network.prefixlen,
+        ifindex=ifindex,
+        family=network.version | flag,
     )
     key.address[:] = list(network.network_address.packed.ljust(16, b"\0"))
     return bytes(key)
 
 
-def network_keys(ifindex: int, guard: Guard) -> set[bytes]:
-    """What the map of networks holds for an interface."""
-    return {_key(ifindex, text) for text in guard.networks or ()}
+def networks_of(ifindex: int, guard: Guard, own: Own) -> dict[bytes, bytes]:
+    """What the map of networks holds for an interface of a machine with these addresses."""
+    here = {_key(ifindex, ip_network(text)): _PRESENT for text in guard.networks or ()}
+    foreign = foreign_networks(guard, own)
+    return here | {
+        _key(ifindex, network, layout.Constant.FOREIGN): reason.to_bytes(4, sys.byteorder)
+        for network, reason in foreign.items()
+    }
 
 
-def put_networks(networks: Map, keys: Iterable[bytes]) -> None:
+def put_networks(networks: Map, elements: Mapping[bytes, bytes]) -> None:
     """Add networks; those that are there stay. KernelError if there is no room."""
-    for key in sorted(keys):
+    for key in sorted(elements):
         try:
-            networks.update(key, _PRESENT)
+            networks.update(key, elements[key])
         except LibbpfError as error:
             if error.errno in _FULL:
                 raise KernelError(

@@ -41,6 +41,7 @@ class Constant:
     NET_CLASS = 0x7FFF
     NET_LONGER = 0x8000
     NETWORK_BITS = 64
+    FOREIGN = 0x100
     LIMITS = 32
     LIMIT_LINES = 1 << 16
     LIMIT_LINES_SHIFT = 48
@@ -102,6 +103,8 @@ class Config(Mirror):
     flows: int
     limits: int
     events: int
+    spoofing: int
+    bogons: int
     _fields_ = (
         ("hash_multiplier", c.c_uint64 * 2),
         ("hash_addend", c.c_uint64 * 2),
@@ -123,6 +126,8 @@ class Config(Mirror):
         ("flows", c.c_uint32),
         ("limits", c.c_uint32),
         ("events", c.c_uint32),
+        ("spoofing", c.c_uint32),
+        ("bogons", c.c_uint32),
     )
 
 
@@ -275,7 +280,10 @@ class Failsafe(Mirror):
 
 
 class Network(Mirror):
-    """Key of networks: length NETWORK_BITS and the prefix's own, IPv4 in the address's first four bytes."""
+    """Key of networks: length NETWORK_BITS and the prefix's own, IPv4 in the address's first four bytes.
+
+    family: FOREIGN beside it if sources in the prefix are dropped, and the value is the reason.
+    """
 
     C_NAME = "nw_network"
     length: int
@@ -360,10 +368,18 @@ class EventBudget(Mirror):
     )
 
 
+class Origins(Mirror):
+    """Which sources are worth a look into the foreign networks: IPv4 by first byte, IPv6 by hash."""
+
+    C_NAME = "nw_origins"
+    first4: c.Array[c.c_uint64]
+    hash6: c.Array[c.c_uint64]
+    _fields_ = (("first4", c.c_uint64 * 4), ("hash6", c.c_uint64 * 4))
+
+
 STRUCTS: tuple[type[Mirror], ...] = (
     Config, Line, Line6, Lengths6, Prefix4, Prefix6, Host6, Class, Expiry, Counter, Population, FailsafeKey,
-    Failsafe, Network, Event, EventControl, EventBudget,
-    Failsafe, Network, *layout_limits.STRUCTS,
+    Failsafe, Network, Event, EventControl, EventBudget, Origins, *layout_limits.STRUCTS,
 )  # fmt: skip
 
 ENUMS: Mapping[str, Mapping[str, int]] = {
@@ -432,4 +448,5 @@ MAPS: Mapping[str, MapLayout] = {
     "ban_state": MapLayout(_ARRAY, "__u32", "struct nw_ban_state", _MMAPABLE),
     "never_ban": MapLayout(_LPM_TRIE, "struct nw_never_ban", "__u32", _NO_PREALLOC),
     "networks": MapLayout(_LPM_TRIE, "struct nw_network", "__u32", _NO_PREALLOC),
+    "origins": MapLayout(_ARRAY, "__u32", "struct nw_origins"),
 }

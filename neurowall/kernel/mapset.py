@@ -28,7 +28,7 @@ _PROGRAMS = ("nw_ingress", "nw_internal")
 _CONFIG = "config"  # the pinned .rodata: what the programs on these maps are loaded with
 _FIELDS = ("hosts4", "prefixes4", "hosts6", "prefixes6", "classes")
 _KEPT = (  # say nothing of lists: a larger set goes on with them
-    *("reason_counters", "failsafe", "networks"),
+    *("reason_counters", "failsafe", "networks", "origins"),
     *("events", "event_control", "event_budgets"),
     *limits.NAMES,
     *bans.NAMES,

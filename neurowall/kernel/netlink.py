@@ -18,7 +18,7 @@ from pyroute2.ethtool import Ethtool
 from neurowall.model.errors import KernelError, Unsupported
 
 _CLONE_NEWNET = 0x40000000
-_RTMGRP_LINK = 1
+_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100  # linux/rtnetlink.h
 _NAMESPACES = Path("/run/netns")
 
 
@@ -70,13 +70,13 @@ def interface_names() -> list[str]:
 
 
 def watch_links(callback: Callable[[], None], stop: threading.Event) -> None:
-    """Call *callback* after every burst of link events until *stop* is set. Blocks.
+    """Call *callback* after every burst of events of links and addresses until *stop* is set. Blocks.
 
     Says only that something changed: an overrun of the socket, which loses messages, is one more
     event, so the reader must look at the present state anyhow. Source: rtnetlink(7).
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as events:
-        events.bind((0, _RTMGRP_LINK))
+        events.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
         events.setblocking(False)
         while not stop.is_set():
             if not select.select([events], [], [], 0.2)[0]:

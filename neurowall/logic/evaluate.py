@@ -57,7 +57,7 @@ def evaluate(policy: Policy, packet: Packet, lookup: Lookup, routes: Routes) -> 
     """
     walk = _Walk(policy, packet, routes, routes.addresses())
     walk.arrive()
-    end = check_guard(guards_of(policy), walk.packet, lookup, walk.steps)
+    end = check_guard(guards_of(policy), walk.packet, lookup, walk.own, walk.steps)
     end = end or walk.find_way()
     if end is None:
         end = check_filter(policy, walk.packet, walk.path, walk.forward, walk.steps)

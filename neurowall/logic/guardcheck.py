@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an interface's guard does to one packet: XDP, or nftables sets where no program attaches.
 
-The order is that of the kernel program: essential, spoofing, failsafe, lists by source, lists by destination.
+The order is that of the kernel program: essential, the source's origin, failsafe, lists by source, lists by
+destination.
 Malformed packets cannot be written as text, and are left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from neurowall.logic.packettext import MLD_TYPES, ND_TYPES, Packet
 from neurowall.logic.packetverdict import End, Listed, Stage, Step
 from neurowall.logic.rulematch import within
+from neurowall.model import origins
 from neurowall.model.guards import Guard, Guards
 from neurowall.model.policy import Failsafe
 
 Lookup = Callable[[str], Listed]
+Own = Mapping[str, Collection[str]]
+"""The machine's own addresses by interface."""
 
-_LINK_LOCAL = {4: "169.254.0.0/16", 6: "fe80::/10"}
+_LINK_LOCAL = origins.LINK_LOCAL
 _MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 _LINK_MULTICAST = "ff02::/16"
 _BROADCAST = "255.255.255.255"
 
 
-def check_guard(guards: Guards, packet: Packet, lookup: Lookup, steps: list[Step]) -> End | None:
+def check_guard(guards: Guards, packet: Packet, lookup: Lookup, own: Own, steps: list[Step]) -> End | None:
     """Ask the guard of the interface where the packet arrives; None: it goes on to the stack."""
     guard = guards.find(packet.via or "")
     if guard is None:
@@ -29,7 +33,7 @@ def check_guard(guards: Guards, packet: Packet, lookup: Lookup, steps: list[Step
     if reason := essential(packet):
         steps.append(Step("essential", "continue", f"{reason} keeps the link alive: no list is asked"))
         return None
-    if end := _check_source(guard, packet, steps):
+    if end := _check_source(guard, packet, steps) or _check_origin(guard, packet, own, steps):
         return end
     entry = failsafe_of(guards.failsafe, packet)
     if entry:
@@ -100,6 +104,38 @@ def _check_source(guard: Guard, packet: Packet, steps: list[Step]) -> End | None
     text = f"no network of {guard.name} holds {packet.source}: spoofed ({', '.join(guard.networks)})"
     steps.append(Step("spoofing", "drop", text, guard.name))
     return End("drop", "spoofing", guard.name)
+
+
+def _check_origin(guard: Guard, packet: Packet, own: Own, steps: list[Step]) -> End | None:
+    """Whether the source can come from there at all."""
+    if not guard.spoofing and not guard.bogons:
+        return None
+    stage, why = _origin(guard, packet, own)
+    if stage is None:
+        steps.append(Step("spoofing", "continue", f"{packet.source} may come by {guard.name}"))
+        return None
+    steps.append(Step(stage, "drop", why, guard.name))
+    return End("drop", stage, guard.name)
+
+
+def _origin(guard: Guard, packet: Packet, own: Own) -> tuple[Stage | None, str]:
+    source, family = packet.source, packet.family
+    if guard.spoofing:
+        if net := _holding(origins.MARTIANS[family], source):
+            return "martian", f"no host has an address in {net}: martian"
+        if net := _holding(guard.foreign, source):
+            return "foreign", f"{source} lives in {net} behind another zone: spoofed"
+        on_link = within(_LINK_LOCAL[family], source)
+        holder = next((name for name, each in own.items() if source in each), None)
+        if holder and (not on_link or source in own.get(guard.name, ())):
+            return "foreign", f"{source} is an address of the gateway itself: spoofed"
+    if guard.bogons and (net := _holding(origins.BOGONS[family], source)):
+        return "bogon", f"{net} is not of the internet: bogon"
+    return None, ""
+
+
+def _holding(prefixes: Collection[str], address: str) -> str | None:
+    return next((each for each in prefixes if within(each, address)), None)
 
 
 def _stays_on_link(packet: Packet) -> bool:

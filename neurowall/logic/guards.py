@@ -39,6 +39,9 @@ def _strictest(old: Guard | None, new: Guard) -> Guard:
         unparsed="drop" if "drop" in (old.unparsed, new.unparsed) else "pass",
         networks=_in_both(old.networks, new.networks),
         checks_destination=old.checks_destination or new.checks_destination,
+        spoofing=old.spoofing or new.spoofing,
+        foreign=tuple(dict.fromkeys((*new.foreign, *old.foreign))),
+        bogons=old.bogons or new.bogons,
     )
 
 

@@ -114,6 +114,9 @@ def _fix(found: Verdict, policy: Policy) -> str:
         return f"allow {packet.source} or take {held} out of list {found.name}"
     if found.decided_by == "spoofing":
         return f"add its network to `networks` of {found.name}"
+    if found.decided_by in ("martian", "foreign", "bogon"):
+        switch = "bogons" if found.decided_by == "bogon" else "spoofing"
+        return f"set `{switch}: pass` on {found.name}, or come from another address"
     if found.hook == "output":
         return "have rules from gateway accept it"
     port = packet.destination_port

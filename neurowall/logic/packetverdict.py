@@ -15,6 +15,9 @@ Stage = Literal[
     "arrival",
     "essential",
     "spoofing",
+    "martian",
+    "foreign",
+    "bogon",
     "failsafe",
     "source-lists",
     "destination-lists",
@@ -28,7 +31,7 @@ Stage = Literal[
     "unfiltered",
     "source-nat",
 ]
-"""Steps in the order of the packet. built-in: what is accepted before all rules."""
+"""Steps in the order of the packet. foreign: its source lives elsewhere; built-in: accepted before rules."""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def _decider(found: Verdict) -> str:
         "source-lists": f"list {found.name}, which holds its source",
         "destination-lists": f"list {found.name}, which holds its destination",
         "spoofing": f"the spoofing check of {found.name}",
+        **dict.fromkeys(("martian", "foreign", "bogon"), f"the origin checks of {found.name}"),
         "state": f"its state, {found.name}",
         "route": "the kernel, which has no way for it",
         "unfiltered": "default: the policy has neither rules nor defaults",

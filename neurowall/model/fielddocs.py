@@ -68,8 +68,13 @@ FIELDS = {
         "unparsed": "Verdict of EtherTypes that are not parsed (PPPoE, MPLS); external: `drop`, else `pass`.",
         "networks": (
             "The addresses that live behind it. A packet that arrives there with another source is dropped "
-            "as spoofed. Absent: sources are not checked."
+            "as spoofed. Absent: sources are not checked against networks."
         ),
+        "spoofing": (
+            "Verdict of sources that cannot come from there: martians, the gateway's own addresses, and what "
+            "lies in `networks` of other zones; external: `drop`, else `pass`."
+        ),
+        "bogons": "Verdict of sources in special-purpose space (RFC 6890), such as private addresses.",
     },
     "Failsafe": {
         "interface": "Where the operator comes from.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from neurowall.model.events import PER_SECOND
 from neurowall.model.limits import Limit, LimitGuard
-from neurowall.model.policy import Failsafe, PacketVerdict, Policy, XdpMode
+from neurowall.model.policy import Failsafe, Interface, PacketVerdict, Policy, XdpMode
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Guard:
 
     external: where the internet is. networks: prefixes as text; a source that none of them holds is dropped
     as spoofed; None: nothing is said of sources. checks_destination: destinations are looked up in the lists
-    as well.
+    as well. spoofing: martians, the gateway's own addresses and sources in *foreign*, which is what lives
+    behind other zones, are dropped. bogons: sources in special-purpose space are dropped.
     """
 
     name: str
@@ -23,6 +24,9 @@ class Guard:
     unparsed: PacketVerdict
     networks: tuple[str, ...] | None
     checks_destination: bool
+    spoofing: bool = False
+    foreign: tuple[str, ...] = ()
+    bogons: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,9 @@ def guards_of(policy: Policy) -> Guards:
                 unparsed=policy.unparsed_verdict(interface),
                 networks=interface.networks or None,
                 checks_destination=not policy.is_external(interface),
+                spoofing=policy.spoofing_verdict(interface) == "drop",
+                foreign=_foreign(policy, interface),
+                bogons=interface.bogons == "drop",
             )
             for interface in policy.interfaces
         ),
@@ -70,3 +77,10 @@ def _limited(policy: Policy, limit: Limit) -> tuple[str, ...]:
         for interface in policy.interfaces
         if (interface.zone in limit.zones if limit.zones else policy.is_external(interface))
     )
+
+
+def _foreign(policy: Policy, interface: Interface) -> tuple[str, ...]:
+    """What lives behind the interfaces of other zones, if that is dropped there."""
+    if policy.spoofing_verdict(interface) == "pass":
+        return ()
+    return tuple(text for each in policy.interfaces if each.zone != interface.zone for text in each.networks)

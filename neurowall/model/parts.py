@@ -30,8 +30,9 @@ class Interface(Strict):
 
     xdp: `auto` takes the fastest mode that works, and nftables sets where none does; `off` always these.
     unparsed: verdict of EtherTypes that are not parsed (PPPoE, MPLS ...). networks: the addresses that live
-    behind it; packets that come from there with another source are dropped as spoofed. Without networks
-    nothing is said of sources.
+    behind it; packets that come from there with another source are dropped as spoofed. spoofing: verdict of
+    sources that cannot come from there: martians, the gateway's own, those of `networks` of other zones.
+    bogons: verdict of sources in special-purpose space.
     """
 
     name: InterfaceName
@@ -39,6 +40,8 @@ class Interface(Strict):
     xdp: XdpMode = "auto"
     unparsed: PacketVerdict | None = None
     networks: Annotated[tuple[EntryText, ...], Field(strict=False), OneOrMore] = ()
+    spoofing: PacketVerdict | None = None
+    bogons: PacketVerdict = "pass"
 
 
 class Failsafe(Strict):

@@ -121,6 +121,10 @@ class Policy(Strict):
         """The configured verdict, else drop on external and pass on internal interfaces."""
         return interface.unparsed or ("drop" if self.is_external(interface) else "pass")
 
+    def spoofing_verdict(self, interface: Interface) -> PacketVerdict:
+        """The configured verdict, else drop on external and pass on internal interfaces."""
+        return interface.spoofing or ("drop" if self.is_external(interface) else "pass")
+
     @property
     def filters(self) -> bool:
         """Whether nftables filters: rules or defaults are given."""

@@ -74,6 +74,8 @@ class Firewall:
         bans: bool = False,
         flows: bool = False,
         internal: bool = False,
+        spoofing: bool = False,
+        bogons: bool = False,
         lines: int = 64,
         path: Path | None = None,
     ) -> None:
@@ -103,13 +105,15 @@ class Firewall:
             limits=limits,
             bans=bans,
             flows=flows,
+            spoofing=spoofing,
+            bogons=bogons,
         )
         config.hash_multiplier[:] = list(MULTIPLIERS)
         config.hash_addend[:] = list(ADDENDS)
         programs = ["nw_ingress", "nw_internal"]
         program = programs.pop(networks or destinations or internal)
         self._object.skip_program(*programs)
-        used = {"failsafe": failsafe, "networks": networks, "events": events}
+        used = {"failsafe": failsafe, "networks": networks or spoofing or bogons, "events": events}
         used |= dict.fromkeys(_LIMITS_ONLY, limits) | dict.fromkeys(_LIMITS_OR_BANS, limits or bans)
         self._load(config, **used)
         self._program = self._object.program_fd(program)
@@ -325,10 +329,26 @@ class Firewall:
 
     def put_network(self, text: str, *, ifindex: int = LOOPBACK) -> None:
         """Say that these addresses live behind an interface."""
+        libbpf.map_update(self._fd("networks"), _network_key(text, ifindex, 0), bytes(4))
+
+    def put_foreign(self, text: str, reason: Reason, *, ifindex: int = LOOPBACK) -> None:
+        """Say that what comes from these addresses by an interface is dropped, and why."""
+        self.mark_origin(text)
+        key = _network_key(text, ifindex, 0x100)
+        libbpf.map_update(self._fd("networks"), key, struct.pack("=I", reason))
+
+    def mark_origin(self, text: str) -> None:
+        """Set the bits that send sources in a prefix to the networks.
+
+        IPv4: of first bytes. IPv6: of hashes of the /24s of 2000::/3, of first bytes of everything else.
+        """
         network = ip_network(text)
-        address = network.network_address.packed.ljust(16, b"\0")
-        key = struct.pack("=III", 64 + network.prefixlen, ifindex, network.version) + address
-        libbpf.map_update(self._fd("networks"), key, bytes(4))
+        raw = libbpf.map_lookup(self._fd("origins"), bytes(4), 64)
+        assert raw is not None
+        words = list(struct.unpack("=8Q", raw))
+        for bit in _marks4(network) if isinstance(network, IPv4Network) else _marks6(network):
+            words[bit // 64] |= 1 << bit % 64
+        libbpf.map_update(self._fd("origins"), bytes(4), struct.pack("=8Q", *words))
 
     def clear_networks(self) -> None:
         """Say that nothing lives behind any interface."""
@@ -369,6 +389,27 @@ class Firewall:
             keys = sorted(_keys(fd, int(info.key_size)))
             found[name] = [(key, libbpf.map_lookup(fd, key, width)) for key in keys]
         return found
+
+
+def _network_key(text: str, ifindex: int, kind: int) -> bytes:
+    network = ip_network(text)
+    address = network.network_address.packed.ljust(16, b"\0")
+    return struct.pack("=III", 64 + network.prefixlen, ifindex, network.version | kind) + address
+
+
+def _marks4(network: IPv4Network) -> set[int]:
+    return {byte for byte in range(256) if network.overlaps(ip_network(f"{byte}.0.0.0/8"))}
+
+
+def _marks6(network: IPv6Network) -> set[int]:
+    marks = {256 + byte for byte in range(256) if network.overlaps(ip_network(f"{byte:x}00::/8"))}
+    if not network.overlaps(ip_network("2000::/3")):
+        return marks
+    if network.prefixlen < 16:
+        return set(range(256, 512))
+    first = int(network.network_address) >> 104
+    numbers = range(first, first + (1 << max(0, 24 - network.prefixlen)))
+    return {256 + ((number * 0x9E3779B1 & 0xFFFFFFFF) >> 24) for number in numbers}
 
 
 def _keys(fd: int, size: int) -> list[bytes]:

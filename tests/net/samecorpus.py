@@ -20,6 +20,7 @@ from tests.net.samepackets import (
     INTERNAL,
     LISTS,
     NETWORKS,
+    OWN,
     WAYS,
     Packet,
     Upper,
@@ -63,6 +64,7 @@ def corpus() -> tuple[Packet, ...]:
 def _made(r: Random) -> Iterator[Made]:
     yield from _edges(r)
     yield from _mixtures(r, 1500)
+    yield from _impostors(r)
     yield from _services(r)
     yield from _neighbours()
     yield from _leases()
@@ -94,8 +96,8 @@ def points(family: int) -> tuple[str, ...]:
 
 
 def _can_send(address: str) -> bool:
-    """Whether the IP layer takes a packet from there: not from IPv6 groups."""
-    return not is_in(address, ("ff00::/8",))
+    """Whether the IP layer takes a packet from there: not from IPv6 groups, loopback or mapped ones."""
+    return not is_in(address, ("ff00::/8", "::1/128", "::ffff:0:0/96"))
 
 
 def _can_receive(address: str) -> bool:
@@ -130,6 +132,16 @@ def _mixtures(r: Random, count: int) -> Iterator[Made]:
         upper = r.choice(UPPERS[family])
         target = r.choice(targets[family])
         yield _one(r.choice(SIDES), source, target, upper, plain=plain, hops=hops, extensions=chain)
+
+
+def _impostors(r: Random) -> Iterator[Made]:
+    """The gateway's own addresses and no addresses at all, from either side; and those beside them."""
+    for address in (*OWN, "127.0.0.1", "126.255.255.255", "128.0.0.0", "223.255.255.255", "::", "::2"):
+        family = 6 if ":" in address else 4
+        near = str(ip_address(address) + 2)
+        for source, target in product((address, near), (HOME[family][0], AWAY[family][0])):
+            yield _one(EXTERNAL, source, target, r.choice(UPPERS[family]))
+            yield _one(INTERNAL, source, target, r.choice(UPPERS[family]))
 
 
 def _services(r: Random) -> Iterator[Made]:

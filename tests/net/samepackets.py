@@ -15,6 +15,8 @@ from tests.unit.logic.oracle import RawList, judge
 
 EXTERNAL, INTERNAL = "g0", "g1"
 NETWORKS = ("198.19.0.0/24", "192.168.40.0/22", "2001:2:0:2::/64", "2001:db8:40::/48")
+MARTIANS = ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "::1/128", "ff00::/8")
+OWN = ("198.18.0.1", "198.19.0.1", "2001:2:0:1::1", "2001:2:0:2::1")  # the gateway's, of either side
 SOON, LATER = 2.0, 3600.0  # seconds after the lists were filled, when timed entries end
 
 FEED = (
@@ -142,6 +144,10 @@ class Packet:
             return reason
         if self.interface == INTERNAL and self._is_spoofed():
             return "spoofed"
+        if self.interface == EXTERNAL and is_in(self.source, MARTIANS):
+            return "martian"
+        if self.interface == EXTERNAL and is_in(self.source, (*NETWORKS, *OWN)):
+            return "spoofed"
         return "failsafe" if self._is_failsafe() else ""
 
     def _by_lists(self, later: float) -> str:
@@ -212,6 +218,7 @@ def passes(reason: str) -> bool:
     return reason not in {
         "malformed-tcp",
         "malformed-udp",
+        "martian",
         "spoofed",
         "block-list",
         "destination-block-list",

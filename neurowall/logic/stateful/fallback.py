@@ -8,17 +8,21 @@ a TCP data offset below 5 and a UDP length below 8. Ends are rounded to seconds,
 second are those of a token bucket.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from json import loads
 
 from neurowall.logic.stateful.fallbackchains import (
+    BOGONS,
     CHECKED,
     COUNTED,
     INTERFACES,
     INTERNAL,
+    SPOOFING,
+    Asked,
     chains_of,
     counter_name,
+    foreign_name,
     networks_name,
 )
 from neurowall.logic.stateful.listelements import outermost, sets_of, texts
@@ -64,15 +68,20 @@ def fallback(
     failsafe = [entry for entry in guards.failsafe if entry.interface in {guard.name for guard in here}]
     checked = [guard for guard in here if guard.networks is not None]
     internal = [guard for guard in here if guard.checks_destination] if listed else []
+    spoofing = [guard for guard in here if guard.spoofing]
+    bogons = [guard for guard in here if guard.bogons]
+    asked = Asked(bool(checked), bool(internal), bool(spoofing), bool(bogons))
     return Fallback(
         tuple(counter_name(reason) for reason in COUNTED),
         (
             _names(INTERFACES, here),
             *([_names(CHECKED, checked), *_networks(checked)] if checked else ()),
             *([_names(INTERNAL, internal)] if internal else ()),
+            *([_names(SPOOFING, spoofing), *_foreign(spoofing)] if spoofing else ()),
+            *([_names(BOGONS, bogons)] if bogons else ()),
             *(each.set for each in listed),
         ),
-        tuple(chains_of(listed, failsafe, checked=bool(checked), internal=bool(internal))),
+        tuple(chains_of(listed, failsafe, asked)),
     )
 
 
@@ -88,10 +97,19 @@ def _names(name: str, guards: Sequence[Guard]) -> Set:
 
 def _networks(guards: Sequence[Guard]) -> Iterator[Set]:
     """What lives behind these interfaces, as far as we were told."""
+    return _prefixes(networks_name, {guard.name: guard.networks or () for guard in guards})
+
+
+def _foreign(guards: Sequence[Guard]) -> Iterator[Set]:
+    """What lives behind other zones than theirs."""
+    return _prefixes(foreign_name, {guard.name: guard.foreign for guard in guards})
+
+
+def _prefixes(name: Callable[[int], str], by_interface: Mapping[str, Sequence[str]]) -> Iterator[Set]:
     for family, address in ((4, "ipv4_addr"), (6, "ipv6_addr")):
         elements = frozenset(
-            text_of({"concat": [guard.name, loads(text)]})
-            for guard in guards
-            for text in texts(outermost(EntrySet.from_strings(guard.networks or ()).family(family)))
+            text_of({"concat": [interface, loads(text)]})
+            for interface, prefixes in by_interface.items()
+            for text in texts(outermost(EntrySet.from_strings(prefixes).family(family)))
         )
-        yield Set(networks_name(family), ("ifname", address), elements, interval=True)
+        yield Set(name(family), ("ifname", address), elements, interval=True)

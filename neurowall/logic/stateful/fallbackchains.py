@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The chains that do for an interface what XDP would: each rule stands where bpf/decide.h has its branch."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from json import loads
 from typing import Any
 
 from neurowall.logic.stateful.listelements import ListSet, outermost, texts
+from neurowall.model import origins
 from neurowall.model.entries import EntrySet
 from neurowall.model.policy import Failsafe
 from neurowall.model.reasons import Reason
@@ -18,6 +20,8 @@ PRIORITY = -310
 INTERFACES = f"{PREFIX}-interfaces"
 CHECKED = f"{PREFIX}-checked"
 INTERNAL = f"{PREFIX}-internal"
+SPOOFING = f"{PREFIX}-spoofing"
+BOGONS = f"{PREFIX}-bogons"
 
 COUNTED = (
     Reason.MALFORMED_TCP,
@@ -26,6 +30,8 @@ COUNTED = (
     Reason.MULTICAST_LISTENER,
     Reason.DHCP,
     Reason.SPOOFED,
+    Reason.MARTIAN,
+    Reason.BOGON,
     Reason.FAILSAFE,
     Reason.ALLOW_LIST,
     Reason.BLOCK_LIST,
@@ -58,39 +64,56 @@ def networks_name(family: int) -> str:
     return f"{PREFIX}-networks{family}"
 
 
-def chains_of(
-    lists: Sequence[ListSet], failsafe: Sequence[Failsafe], *, checked: bool, internal: bool
-) -> Iterator[Chain]:
-    """The chains, given the sets of lists that are there.
+def foreign_name(family: int) -> str:
+    """The set of what lives behind other zones than the interface's."""
+    return f"{PREFIX}-foreign{family}"
 
-    failsafe: of these interfaces. checked, internal: whether one of them has networks, or has destinations
-    checked.
-    """
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of at least one interface: see Guard."""
+
+    networks: bool = False
+    destinations: bool = False
+    spoofing: bool = False
+    bogons: bool = False
+
+
+def chains_of(lists: Sequence[ListSet], failsafe: Sequence[Failsafe], asked: Asked) -> Iterator[Chain]:
+    """The chains, given the sets of lists that are there, and the failsafe entries of these interfaces."""
     enter = _rule(_is(_meta("iifname"), f"@{INTERFACES}"), _to("goto", "packet"))
     yield Chain(PREFIX, (enter,), Hook("filter", "prerouting", PRIORITY, "accept"))
-    yield _chain("packet", _packet(checked=checked, failsafe=bool(failsafe)))
+    yield _chain("packet", _packet(asked, failsafe=bool(failsafe)))
     yield _chain("tcp", [_verdict(Reason.MALFORMED_TCP, _is(_field("tcp", "doff"), 5, "<"))])
     yield _chain("udp", _udp())
     yield _chain("icmpv6", _icmpv6())
-    if checked:
+    if asked.networks:
         yield _chain("spoofed", _spoofed())
+    if asked.spoofing:
+        yield _chain("origin", _origin())
+    if asked.bogons:
+        yield _chain("bogon", _within(Reason.BOGON, origins.BOGONS))
     if failsafe:
         yield _chain("failsafe", map(_failsafe, _by_service(failsafe)))
     for family, protocol in ((4, "ip"), (6, "ip6")):
         held = [each for each in lists if each.family == family]
-        asked = bool(internal and held)
-        yield _chain(f"ipv{family}", _by_source(family, protocol, held, destinations=asked))
-        if asked:
+        destinations = bool(asked.destinations and held)
+        yield _chain(f"ipv{family}", _by_source(family, protocol, held, destinations=destinations))
+        if destinations:
             yield _chain(f"destination{family}", _by_destination(family, protocol, held))
 
 
-def _packet(*, checked: bool, failsafe: bool) -> Iterator[str]:
+def _packet(asked: Asked, *, failsafe: bool) -> Iterator[str]:
     """What every packet meets, in this order."""
     protocols = {_TCP: "tcp", _UDP: "udp", _ICMPV6: "icmpv6"}
     parts = [[number, _to("jump", name)] for number, name in protocols.items()]
     yield _rule({"vmap": {"key": _meta("l4proto"), "data": {"set": parts}}})
-    if checked:
+    if asked.networks:
         yield _rule(_is(_meta("iifname"), f"@{CHECKED}"), _to("jump", "spoofed"))
+    if asked.spoofing:
+        yield _rule(_is(_meta("iifname"), f"@{SPOOFING}"), _to("jump", "origin"))
+    if asked.bogons:
+        yield _rule(_is(_meta("iifname"), f"@{BOGONS}"), _to("jump", "bogon"))
     if failsafe:
         yield _rule(_is(_meta("l4proto"), _TCP), _to("jump", "failsafe"))
     families = [[name, _to("goto", name)] for name in ("ipv4", "ipv6")]
@@ -129,6 +152,28 @@ def _spoofed() -> Iterator[str]:
         source = {"concat": [_meta("iifname"), _field(protocol, "saddr")]}
         here = _is(_meta("nfproto"), f"ipv{family}")
         yield _verdict(Reason.SPOOFED, here, _is(source, f"@{networks_name(family)}", "!="))
+
+
+def _origin() -> Iterator[str]:
+    """Martians; what lives behind other zones; our own addresses, link-local ones on their own link only."""
+    yield from _within(Reason.MARTIAN, origins.MARTIANS)
+    yield _verdict(Reason.MARTIAN, _is(_field("ip6", "saddr"), _prefix(*origins.MAPPED)))
+    for family, protocol in ((4, "ip"), (6, "ip6")):
+        address = _field(protocol, "saddr")
+        source, here = {"concat": [_meta("iifname"), address]}, _is(_meta("nfproto"), f"ipv{family}")
+        yield _verdict(Reason.SPOOFED, here, _is(source, f"@{foreign_name(family)}"))
+        link = _prefix(*_LINK_LOCAL[family])
+        for operation, flags in (("!=", ["saddr"]), ("==", ["saddr", "iif"])):
+            local = _is({"fib": {"result": "type", "flags": flags}}, "local")
+            yield _verdict(Reason.SPOOFED, _is(address, link, operation), local)
+
+
+def _within(reason: Reason, prefixes: Mapping[int, Sequence[str]]) -> Iterator[str]:
+    """Sources in one of these prefixes of either family."""
+    for family, protocol in ((4, "ip"), (6, "ip6")):
+        nets = [text.split("/") for text in prefixes[family]]
+        held = _any(*((address, int(length)) for address, length in nets))
+        yield _verdict(reason, _is(_field(protocol, "saddr"), held))
 
 
 def _by_service(failsafe: Iterable[Failsafe]) -> list[list[Failsafe]]:

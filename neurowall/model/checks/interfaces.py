@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interfaces and the operator's own ways in."""
 
+from neurowall.model import origins
 from neurowall.model.checks.finding import Report, check_repeats, did_you_mean, listed
 from neurowall.model.parts import Failsafe, Interface
 from neurowall.model.spans import Spans, family_of, meet, span_of, spans_by_family
@@ -13,6 +14,7 @@ _NO_HOST_SPANS = {
 }
 
 _LINK_LOCAL = Spans([span_of("fe80::/10")])
+_BOGON_SPANS = {family: [span_of(text) for text in texts] for family, texts in origins.BOGONS.items()}
 
 
 def check_host(report: Report, at: Location, text: str) -> bool:
@@ -41,6 +43,13 @@ def check_networks(report: Report) -> None:
                         "an address lives behind one zone; narrow one of them",
                     )
             seen.append((index, network, at))
+            if interface.bogons == "drop" and _is_bogon(network):
+                text = f"'{network}' is of special-purpose space, dropped as bogons: set `bogons: pass`"
+                report.add(at, text)
+
+
+def _is_bogon(text: str) -> bool:
+    return any(meet(span_of(text), span) for span in _BOGON_SPANS[family_of(text)])
 
 
 def check_failsafe(report: Report) -> None:
@@ -68,6 +77,24 @@ def check_failsafe(report: Report) -> None:
                 f"'{failsafe.source}' is in none of the networks of {interface.name}, so it is dropped as "
                 f"spoofed: use one of {listed(interface.networks)}, or add it to `networks`",
             )
+        elif possible and (why := _foreign_origin(report, interface, failsafe)):
+            report.add((*at, "source"), f"'{failsafe.source}' {why}")
+
+
+def _foreign_origin(report: Report, interface: Interface, failsafe: Failsafe) -> str:
+    """Why the interface's origin checks keep the whole source out, "" if they do not."""
+    kinds = report.draft.zone_kinds
+    source, family = span_of(failsafe.source), family_of(failsafe.source)
+    if interface.spoofing == "drop" or (
+        interface.spoofing is None and kinds.get(interface.zone) == "external"
+    ):
+        for other in report.draft.interfaces.values():
+            held = spans_by_family(other.networks).get(family)
+            if other.zone != interface.zone and held and held.holds(source):
+                return f"lives behind {other.name}, so {interface.name} drops it as spoofed: use that one"
+    if interface.bogons == "drop" and Spans(_BOGON_SPANS[family]).holds(source):
+        return f"is of special-purpose space, which {interface.name} drops: set bogons: pass there"
+    return ""
 
 
 def _is_spoofed(interface: Interface, failsafe: Failsafe) -> bool:
