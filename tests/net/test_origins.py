@@ -42,7 +42,7 @@ ALL = ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1")
 
 @pytest.fixture(scope="module", params=["native", "off"])
 def gateway(request: pytest.FixtureRequest, run: Run, chain: Chain) -> Iterator[Daemon]:
-    """A running daemon with two uplinks, whose program is in XDP or in nftables, and which allows everybody."""
+    """A running daemon with two uplinks, in XDP or in nftables, that allows everybody."""
     with daemons(run, chain) as make:
         daemon = make(policy(request.param))
         daemon.start("--allow-missing-interfaces", ready=False)

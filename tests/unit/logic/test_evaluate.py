@@ -97,6 +97,26 @@ def test_essential_traffic_passes_before_the_check_of_sources(text: str, stage: 
     assert (found.decided_by == "spoofing") == (stage == "spoofing")
 
 
+@pytest.mark.parametrize(
+    ("source", "stage"),
+    [
+        ("127.0.0.1", "martian"),
+        ("198.18.0.10", "foreign"),  # behind lan0
+        ("192.0.2.1", "foreign"),  # of the gateway
+        ("203.0.113.7", None),
+    ],
+)
+def test_sources_that_cannot_come_from_outside(source: str, stage: str | None) -> None:
+    """Before every list; DHCP from 0.0.0.0 is essential."""
+    found = judge(
+        f"udp {source}:68 -> 198.51.100.10:443 via wan0", lists={source: Listed("allow", "all", source)}
+    )
+    assert (found.decided_by == stage) == (stage is not None)
+    assert (found.verdict == "drop" and found.name == "wan0") == (stage is not None)
+    essential = judge("udp 0.0.0.0:68 -> 255.255.255.255:67 via wan0")
+    assert essential.steps[1].stage == "essential"
+
+
 def test_link_local_traffic_is_not_spoofed_and_is_asked_of_the_lists() -> None:
     """It has no network in a policy, and no router forwards it."""
     found = judge("udp [fe80::5]:5353 -> [ff02::fb]:5353 via lan0")

@@ -146,6 +146,9 @@ def test_a_packet_passes_only_if_both_sides_let_it_pass() -> None:
             if guard:
                 assert (guard.unparsed == "pass") == all(side.unparsed == "pass" for side in sides)
                 assert guard.checks_destination == any(side.checks_destination for side in sides)
+                assert guard.spoofing == any(side.spoofing for side in sides)
+                assert guard.bogons == any(side.bogons for side in sides)
+                assert set(guard.foreign) == {text for side in sides for text in side.foreign}
     assert min(both, neither) > 500
 
 
@@ -160,6 +163,9 @@ def random_side(r: Random) -> Guards:
                 unparsed=r.choice(("pass", "drop")),
                 networks=r.choice((None, tuple(r.sample(NETWORKS, r.randrange(1, 5))))),
                 checks_destination=bool(r.randrange(2)),
+                spoofing=bool(r.randrange(2)),
+                foreign=tuple(r.sample(NETWORKS, r.randrange(3))),
+                bogons=bool(r.randrange(2)),
             )
             for name in r.choice(("a", "b", "ab", "ba"))
         ),
