@@ -7,7 +7,7 @@ MARTIANS: Mapping[int, tuple[str, ...]] = {
     4: ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3"),
     6: ("::/127", "ff00::/8"),
 }
-"""No host has such an address: unspecified, loopback, groups, reserved, limited broadcast; nor one in MAPPED."""
+"""No host has such an address: unspecified, loopback, groups, reserved, broadcast. Nor one in MAPPED."""
 
 MAPPED = ("::ffff:0:0", 96)
 """IPv4-mapped: never on the wire, so neither a policy nor a packet in words can name it."""

@@ -111,7 +111,8 @@ def guard_counter(found: Verdict) -> str:
             return f"fallback-{prefix}{'block' if steps[stage].does == 'drop' else 'allow'}-list"
     unlisted = "tunnel" if found.packet.protocol == "gre" else "default"
     unlisted = "icmp-error" if found.packet.type_name == "destination-unreachable" else unlisted
-    return f"fallback-{'spoofed' if found.decided_by == 'spoofing' else unlisted}"
+    origins = {"spoofing": "spoofed", "foreign": "spoofed", "martian": "martian", "bogon": "bogon"}
+    return f"fallback-{origins.get(found.decided_by, unlisted)}"
 
 
 def is_of_answers(name: str, policy: Policy) -> bool:

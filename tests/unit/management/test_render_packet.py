@@ -72,6 +72,7 @@ def test_the_answer_is_json_with_every_step() -> None:
     assert answer["summary"].endswith("198.51.100.10:80")
     assert [step["stage"] for step in answer["steps"]] == [
         "arrival",
+        "spoofing",
         "source-lists",
         "destination-nat",
         "route",

@@ -19,7 +19,10 @@ from tests.unit.logic.stateful.test_listelements import held
 
 def guard(name: str, *networks: str, external: bool = False) -> Guard:
     """One interface."""
-    return Guard(name, "auto", external, "drop", networks or None, checks_destination=not external)
+    return Guard(
+        name, "auto", external, "drop", networks or None, checks_destination=not external,
+        spoofing=external, foreign=("10.0.0.0/8", "10.1.0.0/16") if external else (), bogons=external,
+    )  # fmt: skip
 
 
 def service(interface: str, source: str, address: str, packets: int = 1000) -> Failsafe:
