@@ -333,7 +333,11 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
         "address = packet->ip4->daddr;",
         "address = packet->ip4->saddr;",
     ),
-    "only half of an IPv6 destination counts": ("internal.h", "(__u64)bpf_ntohl(words[2]) << 32 |", ""),
+    "only half of an IPv6 destination counts": (
+        "internal.h",
+        "lower_half(&packet->ip6->daddr));",
+        "lower_half(&packet->ip6->daddr) & 0xFFFFFFFF);",
+    ),
     "an allowed source does not help": (
         "internal.h",
         "	return reason == NW_REASON_DEFAULT ||",
