@@ -60,7 +60,7 @@ def is_torn(listing: Iterable[Command]) -> bool:
     for each in listing:
         for thing in each.values():
             elements = thing.get("elem", ())
-            if len(elements) > len({one if isinstance(one, str) else _encode(one) for one in elements}):
+            if len(elements) > len({one if isinstance(one, str) else repr(one) for one in elements}):
                 return True
     return False
 
