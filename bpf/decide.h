@@ -15,12 +15,6 @@
 #include "timed.h"
 
 #define SECOND_NS 1000000000ULL
-#define ICMP4_UNREACHABLE 3
-#define ICMP4_SOURCE_QUENCH 4
-#define ICMP4_REDIRECT 5
-#define ICMP4_TIME_EXCEEDED 11
-#define ICMP4_PARAMETER_PROBLEM 12
-#define ICMP6_FIRST_INFORMATIONAL 128 /* RFC 4443: error messages are below */
 #define ICMP6_MLD_FIRST 130
 #define ICMP6_MLD_LAST 132
 #define ICMP6_MLD2_REPORT 143
@@ -170,16 +164,9 @@ static __always_inline int is_failsafe(const struct packet *packet)
 
 static __always_inline int is_icmp_error(const struct packet *packet)
 {
-	__u8 type = packet->icmp_type;
-
-	if (!packet->has_l4)
-		return 0;
-	if (packet->family == 6)
-		return packet->protocol == IPPROTO_ICMPV6 && type < ICMP6_FIRST_INFORMATIONAL;
-	return packet->protocol == IPPROTO_ICMP &&
-	       (type == ICMP4_UNREACHABLE || type == ICMP4_SOURCE_QUENCH ||
-		type == ICMP4_REDIRECT || type == ICMP4_TIME_EXCEEDED ||
-		type == ICMP4_PARAMETER_PROBLEM);
+	return packet->has_l4 &&
+	       packet->protocol == (packet->family == 6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) &&
+	       is_error_type(packet->family, packet->icmp_type);
 }
 
 /* What nothing above decided goes to the stack, under the reason that says what was not seen. */

@@ -44,7 +44,7 @@ static __always_inline void note_segment(const struct packet *packet,
  */
 static __always_inline int is_proven(const struct segment *segment, __u32 flow, __u32 reason)
 {
-	return flow == FLOW_KNOWN && segment->protocol == IPPROTO_TCP &&
+	return flow == FLOW_KNOWN && segment->is_proven &&
 	       (segment->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_ACK &&
 	       reason != NW_REASON_ALLOW_LIST;
 }
@@ -53,9 +53,9 @@ static __always_inline int is_proven(const struct segment *segment, __u32 flow, 
  * The reason for which the packet is dropped or passes, instead of *reason*. Global, so that the verifier
  * follows it once, not for each path that leads here.
  */
-__noinline __u32 defence(__u32 reason)
+__noinline __u32 defence(struct xdp_md *ctx, __u32 reason)
 {
-	const struct segment *segment = segment_under_way();
+	struct segment *segment = segment_under_way();
 	__u32 flow = FLOW_UNKNOWN;
 
 	if (!segment)
@@ -63,7 +63,7 @@ __noinline __u32 defence(__u32 reason)
 	if (nw_config.bans && reason != NW_REASON_ALLOW_LIST && is_banned(segment))
 		return NW_REASON_BANNED;
 	if (nw_config.flows)
-		flow = flow_of(segment);
+		flow = flow_of(ctx, segment);
 	if (nw_config.limits &&
 	    is_over_limit(segment, flow == FLOW_KNOWN, is_proven(segment, flow, reason)))
 		return NW_REASON_LIMITED;
@@ -75,11 +75,11 @@ __noinline __u32 defence(__u32 reason)
 }
 
 /* *decision*, unless what comes after the lists makes it another. Of the packet that was noted last. */
-static __always_inline void defend(struct decision *decision)
+static __always_inline void defend(struct xdp_md *ctx, struct decision *decision)
 {
 	if (!DEFENDS || UNLIKELY(!is_open(decision)))
 		return;
-	decision->reason = defence(decision->reason);
+	decision->reason = defence(ctx, decision->reason);
 	if (decision->reason == NW_REASON_BANNED || decision->reason == NW_REASON_LIMITED ||
 	    decision->reason == NW_REASON_OUT_OF_STATE ||
 	    decision->reason == NW_REASON_BAD_SEQUENCE)

@@ -429,5 +429,62 @@ struct {
 	__type(key, __u32);
 	__type(value, struct nw_origins);
 } origins SEC(".maps");
+/*
+ * Flows whose handshake was completed or that were adopted: TCP only. Apart from half_flows, because nobody who
+ * forges sources brings a flow in here, and so nobody pushes one out. The kernel inserts and writes; userspace
+ * seeds it from conntrack, and reads. Missing: not known.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct nw_flow_key);
+	__type(value, struct nw_flow);
+} flows SEC(".maps");
+
+/* All others: TCP that is being opened, UDP, ICMP echo. A forged SYN to an open port makes one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct nw_flow_key);
+	__type(value, struct nw_flow);
+} half_flows SEC(".maps");
+
+/* How flows are kept. Userspace writes all but guarded_until. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_flow_control);
+} flow_control SEC(".maps");
+
+/* How many flows each CPU inserted in its second. The kernel writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nw_flow_guard);
+} flow_guard SEC(".maps");
+
+/* What happened to the tables of flows. The kernel adds, userspace reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, NW_FLOW_EVENT_MAX);
+	__type(key, enum nw_flow_event);
+	__type(value, __u64);
+} flow_events SEC(".maps");
+
+/* A flow that is about to be inserted, or the tuple inside an ICMP error: too large for the stack. */
+struct flow_scratch {
+	struct nw_flow_key key;
+	__u32 rest;
+	struct nw_flow flow;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_scratch);
+} flow_scratches SEC(".maps");
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * The data plane at XDP ingress, see ARCHITECTURE.md, "A packet": nw_ingress, and for interfaces behind which
  * our own hosts live nw_internal, which asks more (internal.h). Two programs with functions of their own,
- * because a constant argument, as a switch in .rodata, leaves nw_ingress more code than without.
+ * because a constant argument, as a switch in .rodata, leaves nw_ingress more code than without. And at tc egress
+ * nw_egress, which says what left.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -11,6 +12,7 @@
 #include "config.h"
 #include "decide.h"
 #include "defend.h"
+#include "egress.h"
 #include "events.h"
 #include "internal.h"
 #include "parse.h"
@@ -112,7 +114,7 @@ int nw_ingress(struct xdp_md *ctx)
 {
 	struct decision decision = judge(ctx);
 
-	defend(&decision);
+	defend(ctx, &decision);
 	note_drop(ctx, decision.verdict, decision.reason, decision.class_id);
 	return account(ctx, &decision);
 }
@@ -123,12 +125,20 @@ int nw_internal(struct xdp_md *ctx)
 	__u32 destination_class = 0;
 	struct decision decision = judge_internal(ctx, &destination_class);
 
-	defend(&decision);
+	defend(ctx, &decision);
 	note_drop(ctx, decision.verdict, decision.reason,
 		  decision.reason == NW_REASON_DESTINATION_BLOCK_LIST ? destination_class :
 									decision.class_id);
 	count_class(ctx, destination_class);
 	return account(ctx, &decision);
+}
+
+/* At tc egress of external interfaces: records what leaves, decides nothing. */
+SEC("tc")
+int nw_egress(struct __sk_buff *ctx)
+{
+	record_egress(ctx);
+	return TC_NEXT;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

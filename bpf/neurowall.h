@@ -17,7 +17,7 @@ enum nw_constant {
 	/* Bump when a shared struct, a map or the meaning of a slot changes: pins of another
 	 * ABI are not adopted, they are replaced beside the running program.
 	 */
-	NW_ABI = 7,
+	NW_ABI = 8,
 	NW_LINE_SLOTS = 7, /* and one metadata word make a 64-byte cache line */
 	NW_FAILSAFE_PREFIXES = 4,
 	NW_VLAN_DEPTH = 2, /* 802.1ad outside 802.1Q; deeper is dropped */
@@ -46,6 +46,8 @@ enum nw_constant {
 	NW_NET_LONGER = 0x8000, /* prefixes longer than /24 are in this net, see long4 */
 	NW_NETWORK_BITS = 64, /* of struct nw_network, before the address */
 	NW_FOREIGN = 0x100, /* beside its family: what does not live behind the interface */
+	NW_SCALE_NONE = 255, /* no window scale was offered, RFC 7323 */
+	NW_SCALE_MAX = 14, /* and what is taken for one that was not seen */
 	/* Limits, see bpf/limits.h. */
 	NW_LIMITS = 32, /* a policy has up to 16; while it changes old and new ones are asked */
 	NW_LIMIT_LINES = 1 << 16,
@@ -153,6 +155,40 @@ enum nw_engine {
 	NW_ENGINE_BUCKETS = 1, /* bucket tables and DIR-24, behind filters */
 };
 
+enum nw_flow_mode {
+	NW_FLOWS_OFF = 0,
+	NW_FLOWS_LOOSE = 1, /* known flows are told from unknown ones, nothing is dropped */
+	NW_FLOWS_STRICT = 2, /* TCP that is out of state, or whose numbers cannot be, is dropped */
+	NW_FLOWS_MAX,
+};
+
+/* What a flow is in; each has a timeout. Those marked * are never stored but follow from what was seen. */
+enum nw_flow_state {
+	NW_FLOW_SYN_SENT = 0, /* our SYN left */
+	NW_FLOW_SYN_RECEIVED =
+		1, /* our SYN-ACK left: the first that is known of a connection to us */
+	NW_FLOW_ADOPTED = 2, /* TCP whose beginning was not seen: its numbers are taken on trust */
+	NW_FLOW_ESTABLISHED = 3, /* both ends proved that they hear each other */
+	NW_FLOW_HALF_CLOSED = 4, /* * one FIN was seen */
+	NW_FLOW_CLOSED = 5, /* * both were */
+	NW_FLOW_RESET = 6, /* * a valid RST was seen */
+	NW_FLOW_UDP = 7, /* our packet left */
+	NW_FLOW_UDP_ANSWERED = 8,
+	NW_FLOW_ICMP = 9, /* our echo request left */
+	NW_FLOW_STATE_MAX,
+};
+
+/* What is counted of the tables of flows themselves. */
+enum nw_flow_event {
+	NW_FLOW_INSERTED = 0, /* by a SYN, a SYN-ACK, a UDP packet or an echo request that left */
+	NW_FLOW_PROVEN = 1, /* its handshake was completed */
+	NW_FLOW_PICKED_UP = 2, /* by what left in mid-stream */
+	NW_FLOW_GUARDED = 3, /* not inserted: too many new ones in this second on this CPU */
+	NW_FLOW_FAILED = 4, /* not inserted: the map refused it */
+	NW_FLOW_SPARED = 5, /* packets out of state that passed, since flows may be missing */
+	NW_FLOW_EVENT_MAX,
+};
+
 /* The only variable in .rodata: the verifier prunes what a role does not use. */
 struct nw_config {
 	__u64 hash_multiplier[2]; /* of the first and second choice of line; random per boot, odd */
@@ -174,12 +210,14 @@ struct nw_config {
 	__u32 destinations; /* 1: destinations are looked up in the lists */
 	/* What comes after the lists, see bpf/defend.h. */
 	__u32 bans; /* 1: sources that limits banned are dropped */
-	__u32 flows; /* 1: packets are looked up among the known flows */
+	enum nw_flow_mode flows; /* whether packets are looked up among the known flows */
 	__u32 limits; /* 1: limits are asked */
 	__u32 events; /* 1: there is a ring, and what happens may be told */
 	/* See bpf/spoof.h. */
 	__u32 spoofing; /* 1: martians are dropped, and sources that are ours or live behind other zones */
 	__u32 bogons; /* 1: sources in special-purpose space are dropped */
+	__u32 zone; /* of the interfaces of this role: flows are known by zone, not by interface */
+	__u32 pad;
 };
 
 /*
@@ -393,6 +431,63 @@ struct nw_never_ban {
 	__u32 length; /* NW_NEVER_BAN_BITS and the prefix's own */
 	__u32 family; /* 4 or 6 */
 	__u8 address[16]; /* IPv4 in the first four bytes, the rest zero */
+};
+
+/* A flow by its tuple as it is seen outside, where our end is what source NAT made of it. */
+struct nw_flow_key {
+	__be32 outside[4]; /* the peer; IPv4 in the last word, the rest zero */
+	__be32 inside[4]; /* our end */
+	__be16 outside_port; /* of an ICMP echo the identifier, in both */
+	__be16 inside_port;
+	__u8 protocol;
+	__u8 family; /* 4 or 6 */
+	__u16 pad;
+	__u32 zone;
+};
+
+/*
+ * What is known of a flow. Packets from inside are seen at tc egress, those from outside at XDP, perhaps on two
+ * CPUs at once. So each field has one writer, named here, and is written by one store; what two may write
+ * (seen, was_reset) may be lost once without harm; counts are atomic.
+ */
+struct nw_flow {
+	__u64 seen; /* both: when the last packet came; CLOCK_MONOTONIC, coarse, in steps of 0.1 s */
+	__u64 inside_next; /* egress, atomic: one beyond the highest number that our end sent, in 32 bits */
+	__u32 inside_first; /* egress: its first number */
+	__u32 inside_window; /* egress: the largest window that it offered, scaled */
+	__u32 outside_next; /* ingress: one beyond the highest number of the peer's that passed */
+	__u32 outside_acked; /* egress: what our end acknowledged */
+	__u32 outside_limit; /* egress: the highest number that the peer may send by that */
+	__u32 outside_window; /* ingress: the largest window that the peer offered, scaled */
+	enum nw_flow_state state;
+	__u32 ifindex; /* egress: by which interface it was opened */
+	__u8 inside_scale; /* or NW_SCALE_NONE */
+	__u8 outside_scale;
+	__u8 inside_closed; /* egress: our FIN left */
+	__u8 outside_closed; /* ingress: the peer's FIN came */
+	__u8 was_reset; /* ingress: 1, by the peer; egress: 2, by our end */
+	__u8 is_numbered; /* egress: the numbers above are known */
+	__u8 replaces; /* our SYN took the place of a flow that the peer may still believe in */
+	__u8 rest;
+	__u64 began;
+	__u64 packets_out,
+		bytes_out; /* of IP; super-packets count as the packets that they become */
+	__u64 packets_in, bytes_in;
+};
+
+/* How flows are kept. Userspace writes all but guarded_until. */
+struct nw_flow_control {
+	__u64 adopt_until; /* until then what is out of state passes: flows that began before are missing */
+	__u64 guarded_until; /* until then too: the guard kept flows out, or a map refused one */
+	__u64 timeouts[NW_FLOW_STATE_MAX]; /* nanoseconds without a packet */
+	__u32 new_per_second; /* on each CPU; beyond that no flow is inserted */
+	__u32 pad;
+};
+
+/* The guard of one CPU: fixed windows of one second. */
+struct nw_flow_guard {
+	__u64 window_start;
+	__u64 inserted;
 };
 
 #endif

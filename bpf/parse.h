@@ -34,6 +34,13 @@
 #define PROTOCOL_IPV6_HIP 139
 #define PROTOCOL_IPV6_SHIM6 140
 
+#define ICMP4_UNREACHABLE 3
+#define ICMP4_SOURCE_QUENCH 4
+#define ICMP4_REDIRECT 5
+#define ICMP4_TIME_EXCEEDED 11
+#define ICMP4_PARAMETER_PROBLEM 12
+#define ICMP6_FIRST_INFORMATIONAL 128 /* RFC 4443: error messages are below */
+
 /* As struct ethhdr, which is packed: clang would read its type byte by byte. */
 struct ethernet_header {
 	__u8 destination[6];
@@ -79,13 +86,21 @@ struct packet {
 	__u8 is_plain; /* no VLAN tag, no IPv4 option, no IPv6 extension: nothing that could redirect it */
 };
 
-/* Starts *packet*: Ethernet and VLAN tags, after which the cursor is at the payload. */
-static __always_inline enum nw_reason parse_ethernet(struct xdp_md *ctx, struct packet *packet)
+/* Whether an ICMP message reports what became of a packet, which it then holds. */
+static __always_inline int is_error_type(__u8 family, __u8 type)
 {
-	struct ethernet_header *ethernet = (void *)(long)ctx->data;
+	if (family == 6)
+		return type < ICMP6_FIRST_INFORMATIONAL;
+	return type == ICMP4_UNREACHABLE || type == ICMP4_SOURCE_QUENCH || type == ICMP4_REDIRECT ||
+	       type == ICMP4_TIME_EXCEEDED || type == ICMP4_PARAMETER_PROBLEM;
+}
 
-	packet->end = (void *)(long)ctx->data_end;
-	packet->ifindex = ctx->ingress_ifindex;
+/* Starts *packet*: Ethernet and VLAN tags, after which the cursor is at the payload. */
+static __always_inline enum nw_reason parse_frame(void *data, void *end, struct packet *packet)
+{
+	struct ethernet_header *ethernet = data;
+
+	packet->end = end;
 	if (UNLIKELY((void *)(ethernet + 1) > packet->end))
 		return NW_REASON_TRUNCATED;
 	packet->ethertype = ethernet->ethertype;
@@ -109,6 +124,12 @@ static __always_inline enum nw_reason parse_ethernet(struct xdp_md *ctx, struct 
 		packet->cursor = tag + 1;
 	}
 	return NW_REASON_DEFAULT;
+}
+
+static __always_inline enum nw_reason parse_ethernet(struct xdp_md *ctx, struct packet *packet)
+{
+	packet->ifindex = ctx->ingress_ifindex;
+	return parse_frame((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet);
 }
 
 static __always_inline enum nw_reason parse_ipv4(struct packet *packet)

@@ -5,6 +5,9 @@
 #ifndef NW_SEGMENT_H
 #define NW_SEGMENT_H
 
+#include <stddef.h>
+
+#include "config.h"
 #include "parse.h"
 
 enum tcp_flag {
@@ -14,24 +17,33 @@ enum tcp_flag {
 	TCP_ACK = 0x10,
 };
 
+/* It begins with the key of its flow, as a packet from outside has it: see struct nw_flow_key. */
 struct segment {
 	__be32 source[4]; /* IPv4 in the last word, the rest zero */
 	__be32 destination[4];
+	__be16 source_port; /* TCP and UDP; the identifier of an ICMP echo, in both */
+	__be16 destination_port;
+	__u8 protocol; /* behind the extension headers */
+	__u8 family; /* 4 or 6 */
+	__u16 pad;
+	__u32 zone; /* of the interface */
 	__u32 ifindex;
 	__u32 bytes; /* of the IP packet */
+	__u32 behind; /* bytes of the frame from the transport header on */
 	__u32 sequence; /* TCP, as numbers */
 	__u32 acknowledgement;
 	__u32 data; /* bytes behind the TCP header */
-	__be16 source_port; /* TCP and UDP; the identifier of an ICMP echo, in both */
-	__be16 destination_port;
 	__u16 window; /* TCP, not scaled */
 	__u8 tcp_flags;
-	__u8 family; /* 4 or 6 */
-	__u8 protocol; /* behind the extension headers */
 	__u8 icmp_type;
 	__u8 has_l4; /* the transport header was read */
 	__u8 is_fragment; /* first or later */
+	__u8 is_proven; /* set by flow_of(): of a TCP flow whose source proved that it is there */
 };
+
+_Static_assert(offsetof(struct segment, zone) == offsetof(struct nw_flow_key, zone) &&
+		       offsetof(struct segment, protocol) == offsetof(struct nw_flow_key, protocol),
+	       "a segment begins with the key of its flow");
 
 static __always_inline void read_addresses(const struct packet *packet, struct segment *segment)
 {
@@ -74,7 +86,9 @@ static __always_inline void segment_of(const struct packet *packet, struct segme
 {
 	__builtin_memset(segment, 0, sizeof(*segment));
 	read_addresses(packet, segment);
+	segment->zone = nw_config.zone;
 	segment->ifindex = packet->ifindex;
+	segment->behind = packet->end - packet->cursor;
 	segment->source_port = packet->source_port;
 	segment->destination_port = packet->destination_port;
 	segment->family = packet->family;

@@ -34,6 +34,8 @@ class Record:
     mode: str
     why: str
     offloads: dict[str, bool] = field(default_factory=dict)  # as they were before us
+    egress: str = ""  # how a program is attached there: "tcx", "clsact", "clsact-own" if that is ours too
+    zone: int = 0  # whose flows that program records
 
 
 class Records:

@@ -15,7 +15,18 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
-from neurowall.kernel import agreement, attachment, failsafe, libbpf, netlink, objects, origins, pins
+from neurowall.kernel import (
+    agreement,
+    attachment,
+    egress,
+    failsafe,
+    flows,
+    libbpf,
+    netlink,
+    objects,
+    origins,
+    pins,
+)
 from neurowall.kernel.events import EventSource
 from neurowall.kernel.guards import Role, networks_of, prune_networks, put_networks
 from neurowall.kernel.limitplane import LimitPlane
@@ -154,6 +165,9 @@ class DataPlane:
             if self._events:
                 self._events.limit(guards.events)
             self._limiter.configure(guards)
+            with self._reading:
+                if flows.set_up(self._maps, guards.flows):
+                    self._drop_programs()
             for guard in guards.interfaces:
                 self._guard(guard)
             self._prune()
@@ -197,6 +211,9 @@ class DataPlane:
         status, ifindex = self._status.get(name), netlink.interface_index(name)
         if not status or not status.attached or status.ifindex != ifindex:
             return False
+        record = self._records.by_name.get(name)
+        if record and record.egress and not egress.holds(ifindex or 0, self._egress_pin(name), record):
+            return False
         return status.mode == NFTABLES or attachment.holds(ifindex or 0, self._pin(name))
 
     def fallback(self) -> frozenset[str]:
@@ -232,6 +249,9 @@ class DataPlane:
     def _pin(self, interface: str) -> Path:
         return self._pins.links / interface
 
+    def _egress_pin(self, interface: str) -> Path:
+        return egress.pin_of(self._pins.links, interface)
+
     def _guard(self, guard: Guard) -> None:
         """Attach or adopt one interface; what goes wrong ends in its status, never in an exception."""
         ifindex = netlink.interface_index(guard.name)
@@ -244,8 +264,10 @@ class DataPlane:
             self._put_networks(guard, ifindex)
             ways = [entry for entry in self._guards.failsafe if entry.interface == guard.name]
             failsafe.put(self._maps.by_name["failsafe"], ways)
+            guard, unkept = self._with_egress(guard, ifindex)
             record = self._attach_one(guard, ifindex)
-            status = replace(status, mode=record.mode, why=record.why, attached=True)
+            self._without_egress(guard, record)
+            status = replace(status, mode=record.mode, why=record.why, attached=True, problem=unkept)
         except (KernelError, libbpf.LibbpfError) as error:
             status = replace(status, problem=str(error))
         self._status[guard.name] = status
@@ -273,6 +295,36 @@ class DataPlane:
         origins.prune_marks(self._maps.by_name["origins"], networks.all_keys())
         failsafe.prune(self._maps.by_name["failsafe"], self._guards.failsafe)
 
+    def _with_egress(self, guard: Guard, ifindex: int) -> tuple[Guard, str | None]:
+        """Have what leaves recorded before XDP asks for it. The guard, without flows if that cannot be; why.
+
+        Where nothing was recorded for this zone before, flows are missing: out of state passes for a time.
+        """
+        if guard.flows == "off" or guard.mode == "off" or not self._guards.flows:
+            return guard, None
+        pin, role = self._egress_pin(guard.name), self._role(guard)
+        record = self._records.by_name.get(guard.name) or self._unrecorded(guard.name, ifindex)
+        if record.zone != role.zone or not egress.holds(ifindex, pin, record):
+            flows.adopt(self._maps, self._guards.flows)
+        try:
+            egress.attach(self._program(role.at_egress), ifindex, pin, record)
+        except KernelError as error:
+            return replace(guard, flows="off"), f"flows are not kept: {error}"
+        record.zone = role.zone
+        self._records.by_name[guard.name] = record
+        self._records.save()
+        return guard, None
+
+    def _without_egress(self, guard: Guard, record: attachment.Record) -> None:
+        """Stop recording where XDP does not ask for it any more."""
+        pin = self._egress_pin(guard.name)
+        if guard.flows != "off" and record.mode != NFTABLES:
+            return
+        record.zone = 0
+        if record.egress or pin.exists():
+            egress.detach(guard.name, pin, record)
+            self._records.save()
+
     def _attach_one(self, guard: Guard, ifindex: int) -> attachment.Record:
         pin = self._pin(guard.name)
         if guard.mode == "off":
@@ -297,8 +349,8 @@ class DataPlane:
         return record
 
     def _without(self, name: str, why: str) -> attachment.Record:
-        """Take the program off, if there is one, and give the offloads back: nftables sees every packet."""
-        attachment.detach(self._pin(name))
+        """Take the programs off, if there are any, and give the offloads back: nftables sees every packet."""
+        self._detach(name)
         self._forget(name)
         return attachment.Record(NFTABLES, why)
 
@@ -318,8 +370,13 @@ class DataPlane:
                 return f"the device does not load it ({str(error).splitlines()[0]})"
         return attachment.attach(program, ifindex, mode, self._pin(guard.name))
 
-    def _release(self, name: str) -> None:
+    def _detach(self, name: str) -> None:
         attachment.detach(self._pin(name))
+        record = self._records.by_name.get(name) or attachment.Record("none", "")
+        egress.detach(name, self._egress_pin(name), record)
+
+    def _release(self, name: str) -> None:
+        self._detach(name)
         self._forget(name)
 
     def _forget(self, name: str) -> None:
@@ -345,7 +402,7 @@ class DataPlane:
     def detach(self) -> None:
         """Take everything away: programs, maps, pins, mount; offloads as they were. Then close()."""
         with self._lock:
-            attachment.detach_all(self._root, self._records)
+            egress.detach_all(self._root, self._records)
             self._status.clear()
             self.close()
             pins.unmount(self._root)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Self
 
-from neurowall.kernel import layout
+from neurowall.kernel import layout, layout_flows
+from neurowall.kernel.flows import zone_number
 from neurowall.kernel.libbpf import LibbpfError
 from neurowall.kernel.maps import Map
 from neurowall.kernel.origins import Own, foreign_networks
@@ -32,6 +33,9 @@ class Role:
     bans: bool = False
     spoofing: bool = False
     bogons: bool = False
+    flows: layout_flows.FlowMode = layout_flows.FlowMode.OFF
+    zone: int = 0
+    is_egress: bool = False
 
     @classmethod
     def of(cls, guard: Guard, guards: Guards) -> Self:
@@ -45,11 +49,20 @@ class Role:
             bans=any(each.limit.action == "ban" for each in guards.limits),
             spoofing=guard.spoofing,
             bogons=guard.bogons,
+            flows=layout_flows.FlowMode[guard.flows.upper()],
+            zone=zone_number(guard.zone) if guard.flows != "off" else 0,
         )
+
+    @property
+    def at_egress(self) -> Self:
+        """The role of the program that records what leaves by the interfaces of this one."""
+        return type(self)(Verdict.PASS, flows=self.flows, zone=self.zone, is_egress=True)
 
     @property
     def program(self) -> str:
         """Which program of the object has what this role needs, and least beyond it."""
+        if self.is_egress:
+            return "nw_egress"
         return "nw_internal" if self.networks or self.destinations else "nw_ingress"
 
     def switch(self, config: layout.Config) -> layout.Config:
@@ -64,7 +77,8 @@ class Role:
         config.role = self.unparsed | self.failsafe << 1 | self.networks << 2 | self.destinations << 3
         config.role |= self.limits << 4 | self.bans << 5
         config.spoofing, config.bogons = self.spoofing, self.bogons
-        config.role |= self.spoofing << 6 | self.bogons << 7
+        config.role |= self.spoofing << 6 | self.bogons << 7 | self.flows << 8
+        config.flows, config.zone = self.flows, self.zone
         return config
 
 

@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from neurowall.kernel import layout_limits
+from neurowall.kernel import layout_flows, layout_limits
 from neurowall.kernel.mirror import Mirror
 from neurowall.model.events import EventKind
+from neurowall.model.flows import FlowState
 from neurowall.model.reasons import Reason, Verdict
 
 
 class Constant:
     """enum nw_constant. Not an enum here: its values repeat, and equal members would be one."""
 
-    ABI = 7
+    ABI = 8
     LINE_SLOTS = 7
     LINE6_SLOTS = 3
     FAILSAFE_PREFIXES = 4
@@ -42,6 +43,8 @@ class Constant:
     NET_LONGER = 0x8000
     NETWORK_BITS = 64
     FOREIGN = 0x100
+    SCALE_NONE = 255
+    SCALE_MAX = 14
     LIMITS = 32
     LIMIT_LINES = 1 << 16
     LIMIT_LINES_SHIFT = 48
@@ -105,6 +108,8 @@ class Config(Mirror):
     events: int
     spoofing: int
     bogons: int
+    zone: int
+    pad: int
     _fields_ = (
         ("hash_multiplier", c.c_uint64 * 2),
         ("hash_addend", c.c_uint64 * 2),
@@ -128,6 +133,8 @@ class Config(Mirror):
         ("events", c.c_uint32),
         ("spoofing", c.c_uint32),
         ("bogons", c.c_uint32),
+        ("zone", c.c_uint32),
+        ("pad", c.c_uint32),
     )
 
 
@@ -379,7 +386,8 @@ class Origins(Mirror):
 
 STRUCTS: tuple[type[Mirror], ...] = (
     Config, Line, Line6, Lengths6, Prefix4, Prefix6, Host6, Class, Expiry, Counter, Population, FailsafeKey,
-    Failsafe, Network, Event, EventControl, EventBudget, Origins, *layout_limits.STRUCTS,
+    Failsafe, Network, Event, EventControl, EventBudget, Origins,
+    *layout_limits.STRUCTS, *layout_flows.STRUCTS,
 )  # fmt: skip
 
 ENUMS: Mapping[str, Mapping[str, int]] = {
@@ -390,6 +398,12 @@ ENUMS: Mapping[str, Mapping[str, int]] = {
     "nw_timed": {f"NW_TIMED_{each.name}": each.value for each in Timed} | {"NW_TIMED_MAX": len(Timed)},
     "nw_event_kind": {f"NW_EVENT_{each.name}": each.value for each in EventKind}
     | {"NW_EVENT_MAX": len(EventKind)},
+    "nw_flow_mode": {f"NW_FLOWS_{each.name}": each.value for each in layout_flows.FlowMode}
+    | {"NW_FLOWS_MAX": len(layout_flows.FlowMode)},
+    "nw_flow_state": {f"NW_FLOW_{each.name}": each.value for each in FlowState}
+    | {"NW_FLOW_STATE_MAX": len(FlowState)},
+    "nw_flow_event": {f"NW_FLOW_{each.name}": each.value for each in layout_flows.FlowEvent}
+    | {"NW_FLOW_EVENT_MAX": len(layout_flows.FlowEvent)},
     "nw_limit_key": {f"NW_LIMIT_{each.name}": each.value for each in layout_limits.LimitKey},
     "nw_limit_action": {f"NW_LIMIT_{each.name}": each.value for each in layout_limits.LimitAction},
     "nw_engine": {f"NW_ENGINE_{each.name}": each.value for each in Engine},
@@ -406,7 +420,7 @@ class MapLayout:
     flags: int = 0
 
 
-_HASH, _ARRAY, _PERCPU_ARRAY, _LPM_TRIE, _RINGBUF = 1, 2, 6, 11, 27
+_HASH, _ARRAY, _PERCPU_ARRAY, _LRU_HASH, _LPM_TRIE, _RINGBUF = 1, 2, 6, 9, 11, 27
 _NO_PREALLOC, _MMAPABLE = 1 << 0, 1 << 10
 MAPS: Mapping[str, MapLayout] = {
     "segments": MapLayout(_PERCPU_ARRAY, "__u32", "struct segment"),
@@ -449,4 +463,10 @@ MAPS: Mapping[str, MapLayout] = {
     "never_ban": MapLayout(_LPM_TRIE, "struct nw_never_ban", "__u32", _NO_PREALLOC),
     "networks": MapLayout(_LPM_TRIE, "struct nw_network", "__u32", _NO_PREALLOC),
     "origins": MapLayout(_ARRAY, "__u32", "struct nw_origins"),
+    "flows": MapLayout(_LRU_HASH, "struct nw_flow_key", "struct nw_flow"),
+    "half_flows": MapLayout(_LRU_HASH, "struct nw_flow_key", "struct nw_flow"),
+    "flow_control": MapLayout(_ARRAY, "__u32", "struct nw_flow_control"),
+    "flow_guard": MapLayout(_PERCPU_ARRAY, "__u32", "struct nw_flow_guard"),
+    "flow_events": MapLayout(_PERCPU_ARRAY, "enum nw_flow_event", "__u64"),
+    "flow_scratches": MapLayout(_PERCPU_ARRAY, "__u32", "struct flow_scratch"),
 }

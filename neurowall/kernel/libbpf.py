@@ -29,9 +29,11 @@ BPF_ANY = 0
 BPF_NOEXIST = 1
 BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1
 BPF_XDP = 37  # enum bpf_attach_type
+BPF_TCX_EGRESS = 47
 BPF_MAP_TYPE_HASH = 1
 BPF_MAP_TYPE_ARRAY = 2
 BPF_MAP_TYPE_PERCPU_ARRAY = 6
+BPF_MAP_TYPE_LRU_HASH = 9
 BPF_MAP_TYPE_LPM_TRIE = 11
 BPF_MAP_TYPE_ARRAY_OF_MAPS = 12
 BPF_MAP_TYPE_RINGBUF = 27
@@ -347,6 +349,16 @@ def link_create_xdp(program_fd: int, ifindex: int, flags: int) -> int:
     opts = LinkCreateOpts(sz=c.sizeof(LinkCreateOpts), flags=flags)
     fd = _library().bpf_link_create(program_fd, ifindex, BPF_XDP, c.byref(opts))
     return _check(fd, f"attach XDP to interface index {ifindex}")
+
+
+def link_create_egress(program_fd: int, ifindex: int) -> int:
+    """Attach a program of type sched_cls to what leaves by an interface (tcx). Answers the link's fd.
+
+    Closing it detaches unless the link is pinned. Needs Linux 6.6; EINVAL before.
+    """
+    opts = LinkCreateOpts(sz=c.sizeof(LinkCreateOpts))
+    fd = _library().bpf_link_create(program_fd, ifindex, BPF_TCX_EGRESS, c.byref(opts))
+    return _check(fd, f"attach to the egress of interface index {ifindex}")
 
 
 def link_update(link_fd: int, program_fd: int) -> None:

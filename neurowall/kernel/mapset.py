@@ -24,7 +24,7 @@ _ONLY = {  # maps that the other engine does not have
     ),
     "classic": ("hosts6", "prefixes6", "population"),
 }
-_PROGRAMS = ("nw_ingress", "nw_internal")
+_PROGRAMS = ("nw_ingress", "nw_internal", "nw_egress")
 _CONFIG = "config"  # the pinned .rodata: what the programs on these maps are loaded with
 _FIELDS = ("hosts4", "prefixes4", "hosts6", "prefixes6", "classes")
 _KEPT = (  # say nothing of lists: a larger set goes on with them
@@ -32,6 +32,7 @@ _KEPT = (  # say nothing of lists: a larger set goes on with them
     *("events", "event_control", "event_budgets"),
     *limits.NAMES,
     *bans.NAMES,
+    *("flows", "half_flows", "flow_control", "flow_events"),
 )
 _RING = "events"  # not made where the kernel has no ring buffers; then nothing may name it
 
@@ -79,7 +80,7 @@ class MapSet:
         if not found:
             return None
         _, tag = max(found)
-        maps = {path.name: Map.pinned(path) for path in sorted(directories.maps(tag).iterdir())}
+        maps = {path.name: Map.pinned(path) for path in directories.complete(tag)}
         return cls(source, directories, policy.engine, tag, maps)
 
     @classmethod
@@ -112,6 +113,16 @@ class MapSet:
         """Own handles of the maps that a set of *capacity* goes on with."""
         kept = (*_KEPT, "class_counters") if capacity.classes == self.capacity.classes else _KEPT
         return {name: Map(os.dup(self.by_name[name].fd)) for name in kept if name in self.by_name}
+
+    def replace(self, name: str, new: Map) -> None:
+        """Put another map in the place of one, and its pin in the place of that one's, at one moment."""
+        directory = self._pins.maps(self.tag)
+        draft = directory / f"{name}:new"
+        draft.unlink(missing_ok=True)
+        libbpf.pin(new.fd, draft)
+        draft.rename(directory / name)
+        self.by_name[name].close()
+        self.by_name[name] = new
 
     def load(self, program: str, config: layout.Config, ifindex: int = 0) -> int:
         """Load *program* with *config* onto these maps; answers its fd. KernelError if it is refused."""

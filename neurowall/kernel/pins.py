@@ -4,7 +4,7 @@
 It is mounted at <run directory>/bpf in the host's mount namespace and holds maps-<tag>/<map>, the maps in
 force, whose tag is a hash of their layout and, after dashes, the capacities that they were made for;
 new-<tag>/, being made, renamed when complete, removed by the next start; links/<interface>, the XDP link of
-each interface.
+each interface, and links/<interface>:egress, that of its program at egress if it has one.
 """
 
 import ctypes as c
@@ -76,6 +76,10 @@ class Pins:
         """Tags of the complete sets of maps whose layout is *origin*."""
         prefix = f"maps-{origin}-"
         return [p.name.removeprefix("maps-") for p in self.root.iterdir() if p.name.startswith(prefix)]
+
+    def complete(self, tag: str) -> list[Path]:
+        """The maps of a complete set; not what a crash left half made beside them."""
+        return [path for path in sorted(self.maps(tag).iterdir()) if ":" not in path.name]
 
     def others(self, tag: str) -> Iterator[Path]:
         """Directories of maps that are not of this layout, and unfinished ones."""

@@ -6,8 +6,10 @@ from itertools import product
 
 from neurowall.logic.limits import limits_between
 from neurowall.model.guards import Guard, Guards
+from neurowall.model.parts import FlowModeName
 from neurowall.model.policy import Failsafe
 
+_FLOWS: tuple[FlowModeName, ...] = ("off", "loose", "strict")
 MAX_SOURCES = 4  # of one failsafe service: NW_FAILSAFE_PREFIXES of the kernel
 
 _Network = IPv4Network | IPv6Network
@@ -26,6 +28,7 @@ def between(old: Guards, new: Guards) -> Guards:
         new.events,
         limits_between(old.limits, new.limits),
         max(old.bans_per_second, new.bans_per_second),
+        new.flows or old.flows,
     )
 
 
@@ -42,6 +45,8 @@ def _strictest(old: Guard | None, new: Guard) -> Guard:
         spoofing=old.spoofing or new.spoofing,
         foreign=tuple(dict.fromkeys((*new.foreign, *old.foreign))),
         bogons=old.bogons or new.bogons,
+        zone=new.zone,
+        flows=max(old.flows, new.flows, key=_FLOWS.index),
     )
 
 

@@ -17,7 +17,7 @@ SHOWN = 6  # entries of a long field; the rest is counted
 _SETTINGS = ("engine", "forwarding", "flowtable")
 _RULE_PARTS = ("source", "destination", "source_ports")
 _RULE_EXTRAS = ("connection_limit", "rate", "log")
-_GROUPS = ("capacity", "bans", "fallback", "events")
+_GROUPS = ("capacity", "bans", "fallback", "events", "flows")
 
 
 class _Item(Protocol):

@@ -5,7 +5,7 @@ import shutil
 from typing import Any
 
 from neurowall.data import tablememo
-from neurowall.kernel import attachment, netlink, pins, sysctl
+from neurowall.kernel import attachment, egress, netlink, pins, sysctl
 from neurowall.kernel.nft import Nftables
 from neurowall.management import preflight
 from neurowall.management.errors import CommandError
@@ -59,7 +59,7 @@ def _detach(instance: Instance, records: attachment.Records) -> list[str]:
         for name, record in records.by_name.items()
         if record.offloads
     ]
-    attachment.detach_all(root, records)
+    egress.detach_all(root, records)
     done += _without_table(instance)
     if root.is_dir():
         pins.unmount(root)

@@ -20,6 +20,8 @@ PARTS = {
     "Bans": "What happens to an address that is blocked with a TTL again, and how many limits may ban.",
     "Fallback": "Interfaces where no XDP program attaches: nftables sets hold the lists there.",
     "Events": "What the kernel tells of while it happens: `neurowall events --follow`.",
+    "Flows": "Stateful inspection in XDP: what belongs to connections that the protected side has a part in.",
+    "FlowTimeouts": "How long a flow is known without a packet, by what it is in.",
     "Zone": "A set of interfaces that are treated alike. `external` and `internal` are built in.",
     "AddressSet": "Named addresses for rules and NAT, used there as `@name`.",
     "Rule": "A stateful rule for new connections. The first that matches decides.",
@@ -47,6 +49,7 @@ FIELDS = {
         "bans": "What happens to an address that is blocked with a TTL again.",
         "fallback": "Limits where no XDP program attaches.",
         "events": "How much the kernel tells of while it happens.",
+        "flows": "What XDP knows of connections on external interfaces.",
         "zones": "Zones besides the built-in `external` and `internal`.",
         "sets": "Named addresses for rules and NAT.",
         "rules": "Stateful rules, in order. Absent: nftables filters nothing; `[]`: only `defaults` decide.",
@@ -139,6 +142,29 @@ FIELDS = {
             "Events of each reason of a drop, and of each other kind, that each CPU tells of in a second; "
             "more is counted. `0`: none."
         )
+    },
+    "Flows": {
+        "mode": (
+            "`strict` drops TCP that is out of state; `loose` only tells packets of known flows from others; "
+            "`off`."
+        ),
+        "adopt": "How long after switching on TCP that is out of state passes all the same.",
+        "max": "TCP connections that are known; as many flows of other kinds, and connections being opened.",
+        "timeouts": "How long a flow is known without a packet.",
+        "new_per_second": (
+            "Flows that each CPU takes in a second. More are not known, and then nothing is out of state."
+        ),
+    },
+    "FlowTimeouts": {
+        "tcp_syn_sent": "Our SYN is not answered.",
+        "tcp_syn_received": "Our SYN-ACK is not answered.",
+        "tcp_established": "The connection is open.",
+        "tcp_half_closed": "One end has said that it sends no more.",
+        "tcp_closed": "Both have.",
+        "tcp_reset": "One end has reset it.",
+        "udp": "Our packets are not answered.",
+        "udp_answered": "They are.",
+        "icmp": "An echo request of ours.",
     },
     "Zone": {
         "name": "1 to 40 of a-z, 0-9 and '-'.",

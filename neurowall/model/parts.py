@@ -22,6 +22,7 @@ from neurowall.model.spans import family_of
 XdpMode = Literal["auto", "native", "generic", "offload", "off"]
 PacketVerdict = Literal["pass", "drop"]
 ListVerdict = Literal["block", "allow"]
+FlowModeName = Literal["off", "loose", "strict"]
 EngineName = Literal["buckets", "classic"]
 
 
@@ -104,6 +105,46 @@ class Events(Strict):
     """What the kernel tells of while it happens. per_second: of each kind, on each CPU; 0: nothing."""
 
     per_second: int = Field(default=PER_SECOND, ge=0, le=10_000)
+
+
+class FlowTimeouts(Strict):
+    """How long a flow is known without a packet, by what it is in."""
+
+    tcp_syn_sent: DurationText = "60s"
+    tcp_syn_received: DurationText = "60s"
+    tcp_established: DurationText = "5d"
+    tcp_half_closed: DurationText = "10m"
+    tcp_closed: DurationText = "60s"
+    tcp_reset: DurationText = "10s"
+    udp: DurationText = "30s"
+    udp_answered: DurationText = "3m"
+    icmp: DurationText = "30s"
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """By FlowState; what was adopted lasts as if it were established."""
+        texts = (
+            *(self.tcp_syn_sent, self.tcp_syn_received, self.tcp_established, self.tcp_established),
+            *(self.tcp_half_closed, self.tcp_closed, self.tcp_reset),
+            *(self.udp, self.udp_answered, self.icmp),
+        )
+        return tuple(parse_duration(text) for text in texts)
+
+
+class Flows(Strict):
+    """What XDP knows of connections, on external interfaces.
+
+    mode: `strict` drops TCP that is out of state; `loose` only tells known packets from unknown ones. adopt:
+    how long after it was switched on what is out of state passes all the same. max: entries, of TCP
+    connections, and as many of what a forged packet can bring about. new_per_second: flows that each CPU
+    takes in a second.
+    """
+
+    mode: FlowModeName = "off"
+    adopt: DurationText = "60s"
+    max: int = Field(default=65_536, ge=1024, le=262_144)
+    timeouts: FlowTimeouts = FlowTimeouts()
+    new_per_second: int = Field(default=50_000, ge=1, le=10_000_000)
 
 
 class Bans(Strict):

@@ -22,6 +22,7 @@ from neurowall.model.parts import (
     Events,
     Failsafe,
     Fallback,
+    Flows,
     Interface,
     ListSpec,
     ListVerdict,
@@ -42,6 +43,7 @@ __all__ = [
     "Events",
     "Failsafe",
     "Fallback",
+    "Flows",
     "Interface",
     "ListSpec",
     "ListVerdict",
@@ -73,6 +75,7 @@ class Policy(Strict):
     bans: Bans = Bans()
     fallback: Fallback = Fallback()
     events: Events = Events()
+    flows: Flows = Flows()
     zones: tuple[Zone, ...] = Field(default=(), strict=False)
     sets: tuple[AddressSet, ...] = Field(default=(), strict=False)
     rules: tuple[Rule, ...] | None = Field(default=None, strict=False)

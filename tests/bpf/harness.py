@@ -13,7 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import NamedTuple, SupportsBytes
 
-from neurowall.kernel import layout, libbpf, objects
+from neurowall.kernel import layout, layout_flows, libbpf, objects
 from neurowall.model.reasons import Reason, Verdict
 from tests.bpf.tables import ADDENDS, FILTER4_BITS, MULTIPLIERS, BucketTable, Tables4
 from tests.bpf.tables6 import Tables6
@@ -35,6 +35,7 @@ _PER_CPU = (
     *("reason_counters", "class_counters", "last_class", "segments"),
     *("event_budgets", "event_draft"),
     *("limit_counters", "limit_work"),
+    *("flow_guard", "flow_events", "flow_scratches"),
 )
 _LIMITS_ONLY = ("limits", "limit_sites", "limit_ports", "limit_lines")
 _LIMITS_OR_BANS = ("limit_counters", "limit_work", "bans", "ban_state", "never_ban")
@@ -72,16 +73,19 @@ class Firewall:
         events: bool = False,
         limits: bool = False,
         bans: bool = False,
-        flows: bool = False,
         internal: bool = False,
         spoofing: bool = False,
         bogons: bool = False,
+        flows: str = "",
+        zone: int = 1,
+        flow_entries: int = 1024,
         lines: int = 64,
         path: Path | None = None,
     ) -> None:
         """Load *path* (default: the shipped object) for a role; *lines* is a power of two from 2.
 
         With *networks*, *destinations* or *internal* it is the program of internal interfaces.
+        *flows* is "strict" or "loose": then the program at egress is there too, see tests/bpf/flowworld.py.
         """
         self.engine, self.lines = engine, lines
         self._cpus = _possible_cpus()
@@ -104,19 +108,24 @@ class Firewall:
             events=events,
             limits=limits,
             bans=bans,
-            flows=flows,
             spoofing=spoofing,
             bogons=bogons,
+            flows=layout_flows.FlowMode[flows.upper() or "OFF"],
+            zone=zone,
         )
         config.hash_multiplier[:] = list(MULTIPLIERS)
         config.hash_addend[:] = list(ADDENDS)
         programs = ["nw_ingress", "nw_internal"]
         program = programs.pop(networks or destinations or internal)
-        self._object.skip_program(*programs)
+        for name in (*programs, *(() if flows else ("nw_egress",))):
+            self._object.skip_program(name)
+        for name in ("flows", "half_flows"):
+            self._object.set_max_entries(name, flow_entries)
         used = {"failsafe": failsafe, "networks": networks or spoofing or bogons, "events": events}
         used |= dict.fromkeys(_LIMITS_ONLY, limits) | dict.fromkeys(_LIMITS_OR_BANS, limits or bans)
         self._load(config, **used)
         self._program = self._object.program_fd(program)
+        self._egress = self._object.program_fd("nw_egress") if flows else -1
         self._counters = self._object.map_fd("reason_counters")
         self._before = self.reason_counters()
         self.tables: Tables4 | None = None
@@ -187,6 +196,21 @@ class Firewall:
         """Take the counters as they are: run() looks at what changes from here on."""
         self._before = self.reason_counters()
 
+    def leave(self, packet: Frame, gso: tuple[int, int] | None = None) -> None:
+        """Have a frame leave: run the program of egress, which must let it go on.
+
+        *gso*: how many segments it becomes, and of what size. Source: struct __sk_buff in linux/bpf.h.
+        """
+        frame = bytes(packet)
+        context = None
+        if gso:
+            whole = bytearray(192)
+            struct.pack_into("=I", whole, 164, gso[0])
+            struct.pack_into("=I", whole, 176, gso[1])
+            context = bytes(whole)
+        answer = libbpf.program_run(self._egress, frame, context=context)[0]
+        assert answer == 0xFFFFFFFF, f"egress answered {answer}: {frame.hex()}"
+
     def program_size(self) -> tuple[int, int, int]:
         """Bytes of its code for the kernel and for the CPU, and instructions that the verifier followed."""
         info = libbpf.program_info(self._program)
@@ -217,6 +241,16 @@ class Firewall:
 
     def _fd(self, name: str) -> int:
         return self._object.map_fd(name)
+
+    @property
+    def cpus(self) -> int:
+        """How many values an element of a per-CPU map has."""
+        return self._cpus
+
+    @property
+    def egress(self) -> int:
+        """The program at egress."""
+        return self._egress
 
     @property
     def program_fd(self) -> int:
@@ -373,6 +407,25 @@ class Firewall:
     def ring(self) -> int:
         """The fd of the ring."""
         return self._fd("events")
+
+    # -- flows: see flowworld.py
+
+    def clear_flows(self) -> None:
+        """Forget every flow, and what was counted of them."""
+        for name in ("flows", "half_flows"):
+            for key in _keys(self._fd(name), 44):
+                libbpf.map_delete(self._fd(name), key)
+        libbpf.map_update(self._fd("flow_guard"), bytes(4), bytes(16 * self._cpus))
+        for event in layout_flows.FlowEvent:
+            libbpf.map_update(self._fd("flow_events"), struct.pack("=I", event), bytes(8 * self._cpus))
+
+    def copy_flows(self, other: "Firewall") -> None:
+        """Know the flows that *other* knows."""
+        for name in ("flows", "half_flows"):
+            for key in _keys(other._fd(name), 44):
+                libbpf.map_update(
+                    self._fd(name), key, libbpf.map_lookup(other._fd(name), key, c.sizeof(layout_flows.Flow))
+                )
 
     # -- everything
 

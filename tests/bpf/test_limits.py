@@ -240,9 +240,9 @@ def test_the_rate_is_right_though_the_interval_is_no_whole_number(
 
 def test_known_flows_are_not_asked_about_new_ones(make_firewall: MakeFirewall, tmp_path: Path) -> None:
     """new_only; a limit that is not new_only holds for them too."""
-    known = ("defend.h", "flow = flow_of(segment);", "flow = FLOW_KNOWN;")
+    known = ("defend.h", "flow = flow_of(ctx, segment);", "flow_of(ctx, segment), flow = FLOW_KNOWN;")
     path = compiled(tmp_path, known, defines=("NW_VIRTUAL_TIME",))
-    for flows, expected in ((True, [PASS, PASS]), (False, [PASS, DROP])):
+    for flows, expected in (("loose", [PASS, PASS]), ("", [PASS, DROP])):
         firewall = make_firewall(engine="classic", limits=True, flows=flows, path=path)
         limits = Limits(firewall)
         limits.put(Spec(rate=1, burst=1, new_only=True))
@@ -349,9 +349,7 @@ def test_internal_interfaces_are_limited_too(make_firewall: MakeFirewall, virtua
 
 def test_a_dry_run_answers_and_leaves_everything(make_firewall: MakeFirewall, virtual: Path) -> None:
     """The answer is what the next packet would get; no map changes but what is thought with."""
-    firewall = make_firewall(
-        engine="classic", limits=True, bans=True, flows=False, dry_run=True, path=virtual
-    )
+    firewall = make_firewall(engine="classic", limits=True, bans=True, dry_run=True, path=virtual)
     limits = Limits(firewall)
     limits.put(Spec(rate=1, burst=1, action="ban"), Spec(rate=1, burst=1, action="monitor"))
     line, tag = limits.place(SOURCE)

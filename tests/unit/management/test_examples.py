@@ -20,7 +20,7 @@ from neurowall.logic.reachability import markdown, matrix
 from neurowall.model.draft import NAT_PARTS, PARTS
 from neurowall.model.errors import PolicyError
 from neurowall.model.fielddocs import FIELDS
-from neurowall.model.parts import Bans, Capacity, Events, Fallback
+from neurowall.model.parts import Bans, Capacity, Events, Fallback, Flows, FlowTimeouts
 from neurowall.model.policy import Policy, load_policy
 from neurowall.model.policyschema import schema
 from neurowall.model.policywarnings import warnings_of
@@ -41,6 +41,7 @@ DOCUMENTATION = [
 ]
 MODELS: list[type[BaseModel]] = [
     *(Policy, Nat, Rate, ConnectionLimit, Log, Defaults, Capacity, Bans, Fallback, Events),
+    *(Flows, FlowTimeouts),
     *PARTS.values(),
     *NAT_PARTS.values(),
 ]
@@ -193,7 +194,7 @@ def test_every_piece_of_policy_in_the_reference_is_valid() -> None:
                 load_policy(text, "policy.yaml")
             assert "\n".join(caught.value.lines) + "\n" == blocks[position + 1][1]
     assert refused == 1
-    assert len(blocks) == 9
+    assert len(blocks) == 10
 
 
 if __name__ == "__main__":
