@@ -187,12 +187,10 @@ __noinline __u32 judge_limit(__u32 slot)
 	claim->way = limit_way(line, tag, now, limit->horizon);
 	held = *(const volatile __u64 *)&line->slots[claim->way & (NW_LIMIT_WAYS - 1)];
 	tolerance = *(const volatile __u64 *)&limit->tolerance;
+	/* A new key goes on with the time of the one that it takes the place of: nobody buys a burst by that. */
 	ahead = (held - now) & LIMIT_TIME_MASK;
 	if (!held || ahead > limit->horizon)
 		ahead = 0;
-	/* A new key goes on with the time of the one that it takes the place of: nobody buys a burst by that. */
-	if (held >> NW_LIMIT_TIME_BITS != tag && ahead > tolerance)
-		ahead = tolerance;
 	cost = (limit->counts_bytes ? segment->bytes : 1) * limit->interval;
 	cost += limit_dither(held);
 	ahead += cost >> NW_LIMIT_FRACTION;

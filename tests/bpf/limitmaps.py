@@ -13,6 +13,9 @@ from ipaddress import ip_address
 from math import ceil
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from neurowall.kernel import libbpf
 from tests.bpf.harness import LOOPBACK, Firewall
 
@@ -144,6 +147,12 @@ class Limits:
         third = 0xFFFF if ip_address(source).version == 4 else words[2]
         number = ((a + words[0]) * (b + words[1]) + (c + third) * (d + words[3])) % (1 << 64)
         return number >> 48, number >> 24 & 0xFFFFFF or 1
+
+    def lines4(self, addresses: NDArray[np.uint32], slot: int = 0) -> NDArray[np.uint64]:
+        """The lines of many IPv4 sources."""
+        a, b, c, d = _secrets(slot)
+        first, third = np.uint64(a * b % (1 << 64)), np.uint64((c + 0xFFFF) % (1 << 64))
+        return (first + third * (np.uint64(d) + addresses.byteswap())) >> np.uint64(48)
 
     def line(self, index: int) -> list[int]:
         """The slots of a line of the table."""
