@@ -169,7 +169,7 @@ __noinline __u32 judge_limit(__u32 slot)
 	const struct nw_limit *limit = bpf_map_lookup_elem(&limits, &slot);
 	const struct nw_limit_line *line;
 	struct limit_claim *claim;
-	__u64 hash, tag, held, ahead, cost, tolerance, now;
+	__u64 hash, tag, held, ahead, cost, tolerance, horizon, now;
 	__u32 index;
 
 	if (!limit || !segment || !work)
@@ -184,12 +184,13 @@ __noinline __u32 judge_limit(__u32 slot)
 	if (!line)
 		return LIMIT_DROPS; /* cannot be */
 	claim->line = index;
-	claim->way = limit_way(line, tag, now, limit->horizon);
+	horizon = limit->horizon + NW_LIMIT_SLACK;
+	claim->way = limit_way(line, tag, now, horizon);
 	held = *(const volatile __u64 *)&line->slots[claim->way & (NW_LIMIT_WAYS - 1)];
 	tolerance = *(const volatile __u64 *)&limit->tolerance;
 	/* A new key goes on with the time of the one that it takes the place of: nobody buys a burst by that. */
 	ahead = (held - now) & LIMIT_TIME_MASK;
-	if (!held || ahead > limit->horizon)
+	if (!held || ahead > horizon)
 		ahead = 0;
 	cost = (limit->counts_bytes ? segment->bytes : 1) * limit->interval;
 	cost += limit_dither(held);

@@ -56,6 +56,8 @@ enum nw_constant {
 	NW_LIMIT_TIME_BITS = 40, /* of a slot; the tag is above them */
 	NW_LIMIT_UNIT_SHIFT = 4, /* a time is in units of 16 ns */
 	NW_LIMIT_FRACTION = 20, /* bits of an interval below one unit */
+	/* How far another CPU's clock reading may be behind, in units: it may be held up after it. 17 s. */
+	NW_LIMIT_SLACK = 1 << 30,
 	NW_LIMIT_SITES = 1024, /* interfaces, found by their number, or shortly behind it */
 	NW_LIMIT_PROBES = 4,
 	NW_LIMIT_RETRIES = 16,
@@ -368,7 +370,7 @@ struct nw_origins {
 struct nw_limit {
 	__u64 interval; /* between two packets or bytes, in 2^-NW_LIMIT_FRACTION units */
 	__u64 tolerance; /* how far ahead of the clock a key's time may get, in units: the burst */
-	__u64 horizon; /* times further ahead than this are not ahead: they are over for hours */
+	__u64 horizon; /* times further ahead, and NW_LIMIT_SLACK, are not ahead: they are over for hours */
 	__u64 secrets[4]; /* of the hash, random */
 	__u64 ban_ns;
 	enum nw_limit_key key;

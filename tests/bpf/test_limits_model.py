@@ -51,7 +51,7 @@ MUTATIONS = {
         "return ahead > tolerance ?",
         "return ahead > tolerance + 156250 ?",
     ),
-    "what is over counts on": ("limits.h", "if (!held || ahead > limit->horizon)", "if (!held)"),
+    "what is over counts on": ("limits.h", "if (!held || ahead > horizon)", "if (!held)"),
     "the mask of IPv6 is that of IPv4": (
         "limits.h",
         "segment->family == 4 ? limit->mask4",
