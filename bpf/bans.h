@@ -8,6 +8,7 @@
 #define NW_BANS_H
 
 #include "config.h"
+#include "events.h"
 #include "maps.h"
 #include "segment.h"
 
@@ -101,10 +102,12 @@ static __noinline void ban_source(const struct segment *segment, struct limit_wo
 	ban_key(segment, &work->key);
 	work->ban.until = work->now + limit->ban_ns;
 	work->ban.limit = limit->identity;
-	if (!is_never_banned(segment, work) && may_ban(state, work) && put_ban(state, work))
+	if (!is_never_banned(segment, work) && may_ban(state, work) && put_ban(state, work)) {
 		counter->bans++;
-	else
+		emit_segment(NW_EVENT_BAN, NW_REASON_LIMITED, slot, limit->ban_ns);
+	} else {
 		counter->bans_refused++;
+	}
 }
 
 #endif

@@ -181,6 +181,7 @@ static __always_inline void update_open(struct __sk_buff *ctx, struct nw_flow *f
 					const struct segment *segment, __u64 now)
 {
 	__u8 flags = segment->tcp_flags;
+	__u32 before = state_of(flow);
 
 	if (UNLIKELY(flags & TCP_RST)) {
 		flow->was_reset = RESET_BY_US;
@@ -192,6 +193,8 @@ static __always_inline void update_open(struct __sk_buff *ctx, struct nw_flow *f
 	}
 	if (UNLIKELY(flags & TCP_FIN))
 		flow->inside_closed = 1;
+	if (UNLIKELY(flags & (TCP_RST | TCP_FIN)))
+		tell_end(flow, before);
 	count_out(ctx, flow, segment, now);
 }
 

@@ -140,12 +140,16 @@ static __always_inline void note_drop(struct xdp_md *ctx, __u32 verdict, __u32 r
 		emit_drop(ctx, reason, class_id);
 }
 
-static __noinline int emit_of_segment(const struct segment *segment, __u32 kind, __u32 reason,
-				      __u32 number, __u64 extra)
+/* Global, with numbers alone, so that the verifier follows it once and not for each way that leads here. */
+__noinline int emit_of_segment(__u32 kind, __u32 reason, __u32 number, __u64 extra)
 {
-	struct nw_event *event = draft_event(kind, reason);
+	const struct segment *segment = segment_under_way();
+	struct nw_event *event;
 
-	if (!event || !segment)
+	if (!EMITS || !segment || kind >= NW_EVENT_MAX || !budget_of(NW_REASON_MAX + kind))
+		return 0;
+	event = draft_event(kind, reason);
+	if (!event)
 		return 0;
 	event->extra = extra;
 	event->verdict = NW_VERDICT_NONE;
@@ -164,14 +168,14 @@ static __noinline int emit_of_segment(const struct segment *segment, __u32 kind,
 }
 
 /*
- * Tell of what limits and flows did; not of drops, which are told of by themselves. *reason*: the one that
- * the packet is counted under. *number* and *extra*: see enum nw_event_kind.
+ * Tell of what limits and flows did with the segment under way; not of drops, which are told of by themselves.
+ * *reason*: the one that the packet is counted under. *number* and *extra*: see enum nw_event_kind.
  */
-static __always_inline void emit_segment(const struct segment *segment, enum nw_event_kind kind,
-					 enum nw_reason reason, __u32 number, __u64 extra)
+static __always_inline void emit_segment(enum nw_event_kind kind, enum nw_reason reason,
+					 __u32 number, __u64 extra)
 {
-	if (EMITS && budget_of(NW_REASON_MAX + kind))
-		emit_of_segment(segment, kind, reason, number, extra);
+	if (EMITS)
+		emit_of_segment(kind, reason, number, extra);
 }
 
 #endif

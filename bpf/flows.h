@@ -86,6 +86,7 @@ static __always_inline __u32 prove(struct xdp_md *ctx, struct segment *segment,
 	flow->bytes_in += segment->bytes;
 	note_update(bpf_map_update_elem(&flows, segment, flow, BPF_ANY), NW_FLOW_PROVEN, control,
 		    now);
+	emit_segment(NW_EVENT_FLOW_OPEN, NW_REASON_FLOW, flow->state, 0);
 	bpf_map_delete_elem(&half_flows, segment);
 	segment->is_proven = 1;
 	return FLOW_KNOWN;
@@ -170,9 +171,12 @@ static __always_inline __u32 judge_rst(const struct segment *segment, struct nw_
 	    segment->sequence != flow->outside_acked)
 		return FLOW_BAD_SEQUENCE;
 	if (!nw_config.dry_run) {
+		__u32 before = state_of(flow);
+
 		if (flow->is_numbered)
 			flow->was_reset = RESET_BY_PEER;
 		count_in(flow, segment, now);
+		tell_end(flow, before);
 	}
 	return FLOW_KNOWN;
 }
@@ -191,8 +195,12 @@ static __always_inline void learn(const struct segment *segment, struct nw_flow 
 		if (UNLIKELY(flow->outside_closed) && segment->data &&
 		    !is_after(next, segment->sequence))
 			flow->outside_closed = 0;
-		if (UNLIKELY(segment->tcp_flags & TCP_FIN) && !is_after(segment->sequence, next))
+		if (UNLIKELY(segment->tcp_flags & TCP_FIN) && !is_after(segment->sequence, next)) {
+			__u32 before = state_of(flow);
+
 			flow->outside_closed = 1;
+			tell_end(flow, before);
+		}
 		if (is_after(end, next))
 			flow->outside_next = end;
 	}

@@ -7,6 +7,7 @@
 #define NW_FLOWTABLE_H
 
 #include "config.h"
+#include "events.h"
 #include "maps.h"
 #include "segment.h"
 
@@ -78,6 +79,16 @@ static __always_inline __u32 state_of(const struct nw_flow *flow)
 	return flow->state;
 }
 
+/* Tell of a flow that ends by this packet; *before*: its state until now. */
+static __always_inline void tell_end(const struct nw_flow *flow, __u32 before)
+{
+	__u32 state = state_of(flow);
+
+	if (EMITS && state != before && (state == NW_FLOW_CLOSED || state == NW_FLOW_RESET))
+		emit_segment(NW_EVENT_FLOW_CLOSE, NW_REASON_FLOW, state,
+			     flow->bytes_in + flow->bytes_out);
+}
+
 /* A flow whose time is over is not known, whether or not it is still in the table. */
 static __always_inline int is_live(const struct nw_flow *flow,
 				   const struct nw_flow_control *control, __u64 now)
@@ -98,6 +109,8 @@ static __always_inline void touch(struct nw_flow *flow, __u64 now)
 /* Flows may be missing although nobody did anything wrong: what is out of state passes for now. */
 static __always_inline void loosen(struct nw_flow_control *control, __u64 now)
 {
+	if (EMITS && control->guarded_until < now)
+		emit_segment(NW_EVENT_GUARD, NW_REASON_FLOW, 0, control->new_per_second);
 	if (control->guarded_until < now + FLOW_SECOND / 2)
 		control->guarded_until = now + FLOW_SECOND;
 }

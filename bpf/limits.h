@@ -13,10 +13,12 @@
 
 #include "bans.h"
 #include "config.h"
+#include "events.h"
 #include "maps.h"
 #include "segment.h"
 
 #define LIMIT_TIME_MASK ((1ULL << NW_LIMIT_TIME_BITS) - 1)
+#define LIMIT_QUIET 1000000000ULL /* a limit that refused nothing for so long begins anew */
 #define LIMIT_TAG_MASK 0xFFFFFFULL
 #define IPPROTO_ICMP6 58
 
@@ -200,6 +202,24 @@ __noinline __u32 judge_limit(__u32 slot)
 	return ahead > tolerance ? limit_over(limit) : LIMIT_ADMITS;
 }
 
+/* Tell of a limit that begins to refuse on this CPU: it has not for a second. Global, as judge_limit(). */
+__noinline int tell_over(__u32 slot, __u32 answer)
+{
+	const struct limit_work *work = limit_work_under_way();
+	struct nw_limit_counter *counter = bpf_map_lookup_elem(&limit_counters, &slot);
+	__u64 before;
+
+	if (!EMITS || !work || !counter)
+		return 0;
+	before = counter->over_at;
+	counter->over_at = work->now;
+	if (work->now - before > LIMIT_QUIET)
+		emit_segment(NW_EVENT_LIMIT_OVER,
+			     answer == LIMIT_WATCHES ? NW_REASON_DEFAULT : NW_REASON_LIMITED, slot,
+			     0);
+	return 0;
+}
+
 static __always_inline void count_limit(__u32 slot, __u32 answer, __u32 bytes)
 {
 	struct nw_limit_counter *counter;
@@ -209,6 +229,8 @@ static __always_inline void count_limit(__u32 slot, __u32 answer, __u32 bytes)
 	counter = bpf_map_lookup_elem(&limit_counters, &slot);
 	if (!counter)
 		return;
+	if (EMITS && UNLIKELY(answer != LIMIT_ADMITS))
+		tell_over(slot, answer);
 	if (answer == LIMIT_ADMITS) {
 		counter->passed_packets++;
 		counter->passed_bytes += bytes;

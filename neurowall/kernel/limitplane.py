@@ -76,6 +76,11 @@ class LimitPlane:
         names = {identity_of(each): each.limit.name for each in self._guards.limits}
         return names.get(identity, "")
 
+    def names(self) -> dict[int, str]:
+        """Of the limit in each slot."""
+        with self._reading:
+            return {slot: self._name(each) for slot, each in self._maps().limits.identities().items()}
+
     def lift(self, address: str) -> bool:
         """End the ban of an address; whether there was one."""
         with self._reading:

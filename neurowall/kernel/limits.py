@@ -164,6 +164,11 @@ class LimitMaps:
                 found[held.identity] = LimitCounters(passed, dropped, would, row[6], row[7])
         return found
 
+    def identities(self) -> dict[int, int]:
+        """What the limit in each slot is called in the kernel."""
+        held = {slot: self._held(slot) for slot in range(Constant.LIMITS)}
+        return {slot: int(each.identity) for slot, each in held.items() if each.is_used}
+
     def sweep(self) -> int:
         """Empty the slots of keys that were not seen for more than half of what a time can say; how many.
 

@@ -21,6 +21,9 @@ class LimitPlane(Protocol):
     def counters(self) -> Mapping[str, LimitCounters]:
         """What each limit in force counted, by name."""
 
+    def names(self) -> Mapping[int, str]:
+        """Of the limit in each slot of the kernel, as events number them."""
+
     def bans(self) -> Sequence[LimitBan]:
         """Everybody whom a limit banned, those whose ban ends first in front."""
 

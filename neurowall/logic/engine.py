@@ -369,6 +369,7 @@ class Engine(ListRequests):
         return Names(
             interfaces=self._dataplane.interface_names(),
             lists={class_id: each.list for class_id, each in definitions.items()},
+            limits=self._dataplane.limiter.names(),
         )
 
     # -- inside

@@ -101,7 +101,7 @@ class Names:
             Told(
                 event,
                 event.time / 1e9 + ahead,
-                self.interfaces.get(event.ifindex, f"#{event.ifindex}"),
+                self.interfaces.get(event.ifindex, f"#{event.ifindex}" if event.ifindex else ""),
                 self._name(event),
             )
             for event in events

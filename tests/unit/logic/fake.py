@@ -32,6 +32,10 @@ class FakeLimiter:
         self.banned: dict[str, LimitBan] = {}
         self.clock: Callable[[], float] = time.time
 
+    def names(self) -> dict[int, str]:
+        """One."""
+        return {0: "syn"}
+
     def counters(self) -> dict[str, LimitCounters]:
         """As the test says."""
         return self.counted
