@@ -25,6 +25,13 @@ static __always_inline void count_class(struct xdp_md *ctx, __u32 class_id)
 			   ctx->data_end - ctx->data);
 }
 
+/* XDP's own answer is in the lowest bits; nobody but BPF_PROG_RUN ever sees the others. */
+static __always_inline int dry_answer(const struct decision *decision, int action)
+{
+	return action | decision->reason << NW_DRY_REASON_SHIFT |
+	       decision->class_id << NW_DRY_CLASS_SHIFT;
+}
+
 static __always_inline int account(struct xdp_md *ctx, const struct decision *decision)
 {
 	__u32 reason = decision->reason, class_id = decision->class_id;
@@ -35,6 +42,9 @@ static __always_inline int account(struct xdp_md *ctx, const struct decision *de
 		if (class_id)
 			add_packet(bpf_map_lookup_elem(&class_counters, &class_id), bytes);
 	}
+	if (nw_config.dry_run)
+		return dry_answer(decision,
+				  decision->verdict == NW_VERDICT_DROP ? XDP_DROP : XDP_PASS);
 	return decision->verdict == NW_VERDICT_DROP ? XDP_DROP : XDP_PASS;
 }
 

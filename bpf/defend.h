@@ -56,7 +56,7 @@ static __always_inline int is_proven(const struct segment *segment, __u32 flow, 
 __noinline __u32 defence(struct xdp_md *ctx, __u32 reason)
 {
 	struct segment *segment = segment_under_way();
-	__u32 flow = FLOW_UNKNOWN;
+	__u32 flow = FLOW_UNKNOWN, over;
 
 	if (!segment)
 		return NW_REASON_OUT_OF_STATE; /* cannot be: the map has an element for each CPU */
@@ -64,9 +64,11 @@ __noinline __u32 defence(struct xdp_md *ctx, __u32 reason)
 		return NW_REASON_BANNED;
 	if (nw_config.flows)
 		flow = flow_of(ctx, segment);
-	if (nw_config.limits &&
-	    is_over_limit(segment, flow == FLOW_KNOWN, is_proven(segment, flow, reason)))
-		return NW_REASON_LIMITED;
+	if (nw_config.limits) {
+		over = is_over_limit(segment, flow == FLOW_KNOWN, is_proven(segment, flow, reason));
+		if (over)
+			return NW_REASON_LIMITED | (nw_config.dry_run ? over << 8 : 0);
+	}
 	if (flow == FLOW_OUT_OF_STATE)
 		return NW_REASON_OUT_OF_STATE;
 	if (flow == FLOW_BAD_SEQUENCE)
@@ -77,9 +79,14 @@ __noinline __u32 defence(struct xdp_md *ctx, __u32 reason)
 /* *decision*, unless what comes after the lists makes it another. Of the packet that was noted last. */
 static __always_inline void defend(struct xdp_md *ctx, struct decision *decision)
 {
+	__u32 answer;
+
 	if (!DEFENDS || UNLIKELY(!is_open(decision)))
 		return;
-	decision->reason = defence(ctx, decision->reason);
+	answer = defence(ctx, decision->reason);
+	decision->reason = answer;
+	if (nw_config.dry_run)
+		decision->class_id |= answer >> 8 << NW_DRY_CLASS_BITS;
 	if (decision->reason == NW_REASON_BANNED || decision->reason == NW_REASON_LIMITED ||
 	    decision->reason == NW_REASON_OUT_OF_STATE ||
 	    decision->reason == NW_REASON_BAD_SEQUENCE)

@@ -320,8 +320,8 @@ static __noinline __u32 commit_limits(__u32 mask, __u32 bytes)
 }
 
 /*
- * Whether a packet is over a limit that drops; those that only watch count it. *is_proven*: of a flow whose
- * peer was seen to answer, so its source may be banned.
+ * Whether a packet is over a limit that drops: 1 + the slot of the first one, as far as it is known, else 0. Those
+ * that only watch count it. *is_proven*: of a flow whose peer was seen to answer, so its source may be banned.
  */
 static __noinline __u32 is_over_limit(const struct segment *segment, __u32 of_known_flow,
 				      __u32 is_proven)
@@ -344,7 +344,7 @@ static __noinline __u32 is_over_limit(const struct segment *segment, __u32 of_kn
 	if ((__u32)over) {
 		if (work->banned_by && is_proven && !nw_config.dry_run)
 			ban_source(segment, work);
-		return 1;
+		return 1 + lowest_bit(over);
 	}
 	return !nw_config.dry_run && !commit_limits(mask & ~(__u32)(over >> 32), segment->bytes);
 }

@@ -45,6 +45,10 @@ enum nw_constant {
 	NW_NET_CLASS = 0x7FFF,
 	NW_NET_LONGER = 0x8000, /* prefixes longer than /24 are in this net, see long4 */
 	NW_NETWORK_BITS = 64, /* of struct nw_network, before the address */
+	/* What a dry run answers: action, reason, class, and 1 + slot of the limit that the packet is over. */
+	NW_DRY_REASON_SHIFT = 2,
+	NW_DRY_CLASS_SHIFT = 8,
+	NW_DRY_CLASS_BITS = 15,
 	NW_FOREIGN = 0x100, /* beside its family: what does not live behind the interface */
 	NW_SCALE_NONE = 255, /* no window scale was offered, RFC 7323 */
 	NW_SCALE_MAX = 14, /* and what is taken for one that was not seen */
@@ -205,7 +209,7 @@ struct nw_config {
 	__u32 line6_mask;
 	enum nw_verdict unparsed_verdict; /* of EtherTypes that are not parsed */
 	__u32 failsafe; /* 1 if this role has failsafe entries */
-	__u32 dry_run; /* 1: count nothing, write nothing */
+	__u32 dry_run; /* 1: count nothing, write nothing, answer as dry_answer() says */
 	__u32 role; /* which role this program was loaded for, see kernel/guards.py */
 	/* Of nw_internal alone, see bpf/internal.h. */
 	__u32 networks; /* 1: sources must be in the interface's networks */

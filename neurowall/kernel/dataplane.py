@@ -27,6 +27,7 @@ from neurowall.kernel import (
     origins,
     pins,
 )
+from neurowall.kernel.dryrun import DryPrograms
 from neurowall.kernel.events import EventSource
 from neurowall.kernel.guards import Role, networks_of, prune_networks, put_networks
 from neurowall.kernel.limitplane import LimitPlane
@@ -34,6 +35,7 @@ from neurowall.kernel.lists import ListMaps
 from neurowall.kernel.mapset import MapSet
 from neurowall.kernel.routes import KernelRoutes
 from neurowall.model.counters import Counter
+from neurowall.model.dryrun import DryRun
 from neurowall.model.entries import Entries
 from neurowall.model.errors import KernelError
 from neurowall.model.events import Event, EventKind, Tally
@@ -62,6 +64,7 @@ class DataPlane:
         self._guards = Guards((), ())
         self._own: origins.Own = {}  # addresses, as far as a guard asks for them
         self._programs: dict[Role, int] = {}
+        self._dry = DryPrograms(lambda: self._maps)
         self._status: dict[str, InterfaceStatus] = {}
         found = MapSet.adopt(self._object, self._pins, policy)
         self.adopted = found is not None
@@ -147,7 +150,19 @@ class DataPlane:
     def _role(self, guard: Guard) -> Role:
         return Role.of(guard, self._guards)
 
+    def dry_run(self, interface: str, frame: bytes) -> DryRun | None:
+        """What the program of an interface would do to a frame; None if there is none of ours."""
+        with self._lock:
+            guard = self._guards.find(interface)
+            if guard is None or not self._has_program(interface):
+                return None
+            ifindex = self._status[interface].ifindex or 0
+            reason, class_id, slot = self._dry.run(self._role(guard), ifindex, frame)
+        name = "" if slot is None else self._limiter.name_of(slot)
+        return DryRun(reason, class_id, name)
+
     def _drop_programs(self) -> None:
+        self._dry.drop()
         for fd in self._programs.values():
             os.close(fd)
         self._programs.clear()

@@ -72,6 +72,11 @@ class LimitPlane:
         with self._reading:
             return len(self._maps().bans)
 
+    def name_of(self, slot: int) -> str:
+        """The name of the limit in a slot, "" if the policy has none there."""
+        with self._reading:
+            return self._name(self._maps().limits.identity_in(slot))
+
     def _name(self, identity: int) -> str:
         names = {identity_of(each): each.limit.name for each in self._guards.limits}
         return names.get(identity, "")

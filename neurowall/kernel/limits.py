@@ -106,6 +106,10 @@ class LimitMaps:
     def _held(self, slot: int) -> Limit:
         return Limit.from_buffer_copy(self._limits[slot].tobytes())
 
+    def identity_in(self, slot: int) -> int:
+        """The identity of the limit in a slot, 0 if there is none."""
+        return self._held(slot).identity
+
     def _assign(self, guards: Sequence[LimitGuard]) -> dict[int, LimitGuard]:
         """Write each limit into the slot of its shape, or into a free one."""
         held = [self._held(slot) for slot in range(Constant.LIMITS)]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from neurowall.model.counters import Counter
+from neurowall.model.dryrun import DryRun
 from neurowall.model.entries import Entries
 from neurowall.model.events import Event, EventKind, Tally
 from neurowall.model.guards import Guards
@@ -109,6 +110,9 @@ class DataPlane(Protocol):
 
     def event_tallies(self) -> Mapping[EventKind, Tally]:
         """What was told, suppressed and lost, by kind; empty if this kernel tells nothing."""
+
+    def dry_run(self, interface: str, frame: bytes) -> DryRun | None:
+        """What the program of an interface would do to a frame now; None if it has none. Changes nothing."""
 
     def interface_names(self) -> Mapping[int, str]:
         """Names of the guarded interfaces by index, as of the last look; waits for nobody."""

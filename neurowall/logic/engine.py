@@ -19,6 +19,7 @@ from neurowall.logic.commit import Committer, Compiler
 from neurowall.logic.compile import compile_lists
 from neurowall.logic.dataplane import DataPlane
 from neurowall.logic.declared import Declared, declare
+from neurowall.logic.dryrun import with_kernel
 from neurowall.logic.evaluate import evaluate
 from neurowall.logic.events import EventHub, ahead_of_monotonic
 from neurowall.logic.explain import explain, listed_in
@@ -26,6 +27,7 @@ from neurowall.logic.frame import Frame
 from neurowall.logic.limits import lifted, limit_infos
 from neurowall.logic.listrequests import ListRequests
 from neurowall.logic.lockout import Session, locked_out
+from neurowall.logic.packetframe import frame_of
 from neurowall.logic.packettext import read_packet
 from neurowall.logic.packetverdict import Verdict, listed_of
 from neurowall.logic.policies import Check, Policies
@@ -56,6 +58,7 @@ from neurowall.model.interfaces import InterfaceStatus
 from neurowall.model.limits import LimitBan
 from neurowall.model.listfile import parse_list
 from neurowall.model.policy import Policy
+from neurowall.model.reasons import Reason
 
 log = logging.getLogger(__name__)
 
@@ -261,7 +264,14 @@ class Engine(ListRequests):
         """What becomes of one packet by the policy in force. Raises PacketInvalid, KernelError."""
         packet = read_packet(text)
         lookup = lambda address: listed_of(self.explain(address))  # noqa: E731
-        return evaluate(self._policies.policy, packet, lookup, self._around.routes)
+        found = evaluate(self._policies.policy, packet, lookup, self._around.routes)
+        # By the route back, where it was not said.
+        arrives = found.arrived_by
+        answer = self._dataplane.dry_run(arrives, frame_of(packet)) if arrives else None
+        if answer is None:
+            return found
+        ban = self._dataplane.limiter.ban(packet.source) if answer.reason is Reason.BANNED else None
+        return with_kernel(found, answer, self._now.compiled.image.classes, ban)
 
     def _guard(self, session: Session | None, *, force: bool = False) -> Check:
         """Refuses policies that would cut the caller's own session."""

@@ -57,6 +57,7 @@ def evaluate(policy: Policy, packet: Packet, lookup: Lookup, routes: Routes) -> 
     """
     walk = _Walk(policy, packet, routes, routes.addresses())
     walk.arrive()
+    via = walk.packet.via
     end = check_guard(guards_of(policy), walk.packet, lookup, walk.own, walk.steps)
     end = end or walk.find_way()
     if end is None:
@@ -74,6 +75,7 @@ def evaluate(policy: Policy, packet: Packet, lookup: Lookup, routes: Routes) -> 
         sent=walk.packet if end.verdict == "accept" else None,
         limits=end.limits,
         steps=tuple(walk.steps),
+        arrived_by=via,
     )
 
 

@@ -2,7 +2,7 @@
 """One packet as an operator writes it: `tcp 203.0.113.7:4711 -> 192.0.2.10:443 via wan0`."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast, get_args
 
@@ -14,6 +14,8 @@ from neurowall.model.rules import PORT_PROTOCOLS, Protocol, State
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 STATES: tuple[str, ...] = get_args(State)
 EPHEMERAL = 50_000  # the source port where none is given: clients take such ones
+FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
+MAX_SIZE = 1500  # bytes of an IP packet in one frame
 EXAMPLE = "tcp 203.0.113.7:4711 -> 192.0.2.10:443 via wan0"
 
 ND_TYPES = range(133, 138)
@@ -36,7 +38,7 @@ class Packet:
     Ports are None where the protocol has none, icmp_type is None unless it is icmp or icmpv6. via: the
     interface where it arrives, None: found by the route back, or sent by the gateway itself. to: the
     interface that it leaves by, None: found by the route. state: what conntrack says of it. hop_limit: TTL in
-    IPv4.
+    IPv4. flags, sequence and acknowledgement are those of TCP. size: bytes of the IP packet at least.
     """
 
     protocol: str
@@ -49,6 +51,10 @@ class Packet:
     to: str | None = None
     state: State = "new"
     hop_limit: int = 64
+    flags: tuple[str, ...] | None = None
+    sequence: int = 0
+    acknowledgement: int = 0
+    size: int = 0
 
     def __post_init__(self) -> None:
         for name in ("source", "destination"):
@@ -63,6 +69,13 @@ class Packet:
             raise PacketInvalid(f"{self.protocol} needs ports on both ends, or has none")
         if (self.protocol in TYPES) != (self.icmp_type is not None):
             raise PacketInvalid("a type belongs to icmp and icmpv6, and they need one")
+        if self.protocol != "tcp" and (self.flags is not None or self.sequence or self.acknowledgement):
+            raise PacketInvalid(f"flags, sequence and acknowledgement are of tcp, not of {self.protocol}")
+
+    @property
+    def tcp_flags(self) -> tuple[str, ...]:
+        """Those that are given, else what such a packet usually has: what begins a connection is a SYN."""
+        return self.flags if self.flags is not None else ("syn",) if self.state == "new" else ("ack",)
 
     @property
     def family(self) -> int:
@@ -95,6 +108,9 @@ class Packet:
             words.append(f"state {self.state}")
         if self.hop_limit != _usual_hop_limit(self.protocol, self.icmp_type):
             words.append(f"hop-limit {self.hop_limit}")
+        words += [f"flags {','.join(self.flags) or 'none'}"] if self.flags is not None else []
+        numbers = {"sequence": self.sequence, "acknowledgement": self.acknowledgement, "size": self.size}
+        words += [f"{name} {number}" for name, number in numbers.items() if number]
         return " ".join(word for word in words if word)
 
 
@@ -122,8 +138,9 @@ def state_alone(protocol: str, icmp_type: int | None) -> State:
 def read_packet(text: str) -> Packet:
     """Read `PROTOCOL [ICMP-TYPE] SOURCE[:PORT] -> DESTINATION[:PORT]` and, in any order, what follows it.
 
-    That is `via INTERFACE` (where it arrives), `to INTERFACE` (where it leaves), `state STATE` and `hop-limit
-    NUMBER`. IPv6 with a port is written in brackets. Raises PacketInvalid.
+    That is `via INTERFACE` (where it arrives), `to INTERFACE` (where it leaves), `state STATE`, `hop-limit
+    NUMBER`, `size BYTES` and, of TCP, `flags syn,ack`, `sequence NUMBER` and `acknowledgement NUMBER`. IPv6
+    with a port is written in brackets. Raises PacketInvalid.
     """
     before, arrow, after = text.replace("→", "->").partition("->")
     if not arrow:
@@ -156,6 +173,10 @@ def read_packet(text: str) -> Packet:
         to=options.get("to"),
         state=cast("State", _choice("state", state, STATES)),
         hop_limit=_hop_limit(options.get("hop-limit"), protocol, icmp_type),
+        flags=_flags(options.get("flags")),
+        sequence=_upto(options, "sequence", 2**32 - 1),
+        acknowledgement=_upto(options, "acknowledgement", 2**32 - 1),
+        size=_upto(options, "size", MAX_SIZE),
     )
 
 
@@ -199,7 +220,7 @@ def _split_port(text: str) -> tuple[str, str | None]:
 
 def _options(words: Sequence[str]) -> dict[str, str]:
     """What follows the destination, as pairs of words."""
-    known = ("via", "to", "state", "hop-limit")
+    known = ("via", "to", "state", "hop-limit", "flags", "sequence", "acknowledgement", "size")
     options: dict[str, str] = {}
     for position in range(0, len(words), 2):
         word = words[position].lower()
@@ -209,7 +230,7 @@ def _options(words: Sequence[str]) -> dict[str, str]:
         if key in options:
             raise _refused(f"'{key}' is given twice")
         value = words[position + 1]
-        options[key] = value.lower() if key == "state" else value
+        options[key] = value.lower() if key in ("state", "flags") else value
     return options
 
 
@@ -227,6 +248,19 @@ def _hop_limit(text: str | None, protocol: str, icmp_type: int | None) -> int:
     if number is None:
         raise _refused(f"hop-limit '{_short(text)}': expected 1 to 255")
     return number
+
+
+def _flags(text: str | None) -> tuple[str, ...] | None:
+    if text is None or text == "none":
+        return None if text is None else ()
+    return tuple(_choice("TCP flag", each, FLAGS) for each in text.split(","))
+
+
+def _upto(options: Mapping[str, str], key: str, highest: int) -> int:
+    text = options.get(key, "0")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= highest):
+        raise _refused(f"{key} '{_short(text)}': expected a number up to {highest}")
+    return int(text)
 
 
 def _number(text: str, highest: int) -> int | None:

@@ -21,6 +21,7 @@ Stage = Literal[
     "failsafe",
     "source-lists",
     "destination-lists",
+    "xdp",
     "destination-nat",
     "route",
     "built-in",
@@ -55,6 +56,22 @@ class End:
 
 
 @dataclass(frozen=True)
+class KernelAnswer:
+    """What the XDP program of the interface says, with its maps as they are.
+
+    list: that names the class of the packet; limit: that it is over; both "" if there is none. banned_until:
+    Unix time, None if no limit banned the source. agrees: with what the policy says as it is written.
+    """
+
+    verdict: str
+    reason: str
+    list: str
+    limit: str
+    banned_until: float | None
+    agrees: bool
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What becomes of *packet*.
 
@@ -74,6 +91,8 @@ class Verdict:
     sent: Packet | None
     limits: tuple[str, ...]
     steps: tuple[Step, ...]
+    arrived_by: str | None = None
+    kernel: KernelAnswer | None = None
 
 
 @dataclass(frozen=True)

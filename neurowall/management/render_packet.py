@@ -28,6 +28,7 @@ def packet_answer(found: Verdict) -> Json:
         "sent": str(found.sent) if found.sent else None,
         "limits": list(found.limits),
         "summary": sentence(found),
+        "xdp": asdict(found.kernel) if found.kernel else None,
         "steps": [asdict(step) for step in found.steps],
     }
 
@@ -54,6 +55,7 @@ def _decider(found: Verdict) -> str:
         "route": "the kernel, which has no way for it",
         "unfiltered": "default: the policy has neither rules nor defaults",
         "failsafe": "failsafe",
+        "xdp": f"the program in the kernel: {found.name}",
     }
     return kinds.get(found.decided_by, str(found.name))
 

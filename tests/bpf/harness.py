@@ -185,7 +185,15 @@ class Firewall:
         frame = bytes(packet)
         # struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         context = struct.pack("=6I", 0, len(frame), 0, ifindex, 0, 0) if ifindex else None
-        return _ACTIONS[libbpf.program_run(self._program, frame, context=context)[0]]
+        return _ACTIONS[self._answer(frame, context) & 3]
+
+    def run_dry(self, packet: Frame) -> tuple[str, Reason, int, int]:
+        """What a dry run answers: action, reason, class, and 1 + the slot of a limit."""
+        answer = self._answer(bytes(packet), None)
+        return _ACTIONS[answer & 3], Reason(answer >> 2 & 63), answer >> 8 & 0x7FFF, answer >> 23
+
+    def _answer(self, frame: bytes, context: bytes | None) -> int:
+        return libbpf.program_run(self._program, frame, context=context)[0]
 
     @property
     def program(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurowall.model.counters import Counter
+from neurowall.model.dryrun import DryRun
 from neurowall.model.entries import Entries
 from neurowall.model.errors import KernelError, MapFull
 from neurowall.model.events import Event, EventKind, Tally
@@ -79,6 +80,8 @@ class FakeDataPlane:
         self.limits: dict[str, int] = {}
         self.limiter = FakeLimiter()
         self.counted: dict[int, Counter] = {}
+        self.dry_answer: DryRun | None = None
+        self.framed: list[tuple[str, bytes]] = []
         self.happened: list[Event] = []
         self.tallies: dict[EventKind, Tally] = {each: Tally() for each in EventKind}
         self.operations: list[str] = []
@@ -115,6 +118,12 @@ class FakeDataPlane:
         finally:
             self.in_force = None
         self.held_capacity = capacity
+
+    def dry_run(self, interface: str, frame: bytes) -> DryRun | None:
+        """As the test says; no program anywhere unless it does."""
+        self._begin("dry_run")
+        self.framed.append((interface, frame))
+        return self.dry_answer
 
     @property
     def written(self) -> list[str]:
