@@ -108,7 +108,5 @@ def _text(kernel: KernelAnswer, said: Reason) -> str:
     if kernel.limit:
         text += f", over limit {kernel.limit}"
     if not kernel.agrees:
-        text += (
-            f"; by the policy it should be {said.label}: the two disagree, a fault of Neurowall's"
-        )
+        text += f"; by the policy it should be {said.label}: the two disagree, a fault of Neurowall's"
     return text

@@ -129,3 +129,39 @@ def test_a_packet_that_cannot_be_is_not_built(fields: dict[str, Any]) -> None:
     """Ports belong to protocols that have them, types to ICMP, addresses are hosts."""
     with pytest.raises(PacketInvalid):
         Packet(**({"source": "192.0.2.1", "destination": "192.0.2.2"} | fields))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tcp 192.0.2.1:1 -> 192.0.2.2:2 flags syn,ack sequence 7 acknowledgement 8 size 900",
+        "tcp 192.0.2.1:1 -> 192.0.2.2:2 flags none",
+        "udp 192.0.2.1:1 -> 192.0.2.2:2 size 1500",
+    ],
+)
+def test_what_the_header_holds_may_be_said(text: str) -> None:
+    """And is said again."""
+    assert str(read_packet(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("tcp 192.0.2.1:1 -> 192.0.2.2:2 flags sin", "'sin' is no TCP flag"),
+        ("tcp 192.0.2.1:1 -> 192.0.2.2:2 sequence 4294967296", "expected a number up to 4294967295"),
+        ("udp 192.0.2.1:1 -> 192.0.2.2:2 size 1501", "expected a number up to 1500"),
+        ("udp 192.0.2.1:1 -> 192.0.2.2:2 flags syn", "are of tcp, not of udp"),
+    ],
+)
+def test_what_no_header_holds_is_refused(text: str, why: str) -> None:
+    """With the reason."""
+    with pytest.raises(PacketInvalid, match=why):
+        read_packet(text)
+
+
+def test_a_new_connection_begins_with_a_syn() -> None:
+    """Unless the flags say otherwise; what is known goes on with an ACK."""
+    start = "tcp 192.0.2.1:1 -> 192.0.2.2:2"
+    assert read_packet(start).tcp_flags == ("syn",)
+    assert read_packet(f"{start} state established").tcp_flags == ("ack",)
+    assert read_packet(f"{start} flags rst").tcp_flags == ("rst",)
