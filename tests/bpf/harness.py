@@ -219,9 +219,9 @@ class Firewall:
         answer = libbpf.program_run(self._egress, frame, context=context)[0]
         assert answer == 0xFFFFFFFF, f"egress answered {answer}: {frame.hex()}"
 
-    def program_size(self) -> tuple[int, int, int]:
+    def program_size(self, *, egress: bool = False) -> tuple[int, int, int]:
         """Bytes of its code for the kernel and for the CPU, and instructions that the verifier followed."""
-        info = libbpf.program_info(self._program)
+        info = libbpf.program_info(self._egress if egress else self._program)
         return int(info.xlated_prog_len), int(info.jited_prog_len), int(info.verified_insns)
 
     def reason_counters(self) -> list[tuple[int, int]]:

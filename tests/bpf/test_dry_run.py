@@ -15,7 +15,7 @@ from tests.bpf.packets import OTHER, SOURCE, frame4, raw, tcp, udp
 from tests.bpf.test_fuzz import everything
 
 FRAMES = 3000
-SCRATCH = {"segments", "limit_work", "event_draft"}  # the packet under way, on each CPU
+SCRATCH = {"segments", "limit_work", "event_draft", "flow_scratches"}  # the packet under way, on each CPU
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -45,6 +45,20 @@ def test_it_changes_nothing_and_answers_as_the_live_program_does(
     assert wrong == []
     changed = {name for name, content in live.dump().items() if content != state[name]}
     assert {"reason_counters", "class_counters", "limit_lines", "limit_counters", "event_budgets"} <= changed
+
+
+@pytest.mark.parametrize("flows", ["strict", "loose"])
+def test_it_changes_no_flow(make_firewall: MakeFirewall, flows: str) -> None:
+    """Neither of those that are known, nor by taking in what it sees for the first time."""
+    r, seeds = Random(f"dry {flows}"), corpus()
+    dry = everything(make_firewall, "classic", internal=False, dry_run=True, flows=flows)
+    dry.begin_window(1, 1000)
+    before = dry.dump()
+    for frame in (mutated(r, seeds) for _ in range(FRAMES)):
+        if len(frame) >= 14:
+            dry.run_dry(frame)
+    after = dry.dump()
+    assert {name for name in before if before[name] != after[name]} <= SCRATCH
 
 
 def test_it_names_the_class(make_firewall: MakeFirewall) -> None:

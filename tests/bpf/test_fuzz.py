@@ -25,18 +25,13 @@ programs = pytest.mark.parametrize(("engine", "internal"), PROGRAMS)
 
 
 def everything(
-    make_firewall: MakeFirewall,
-    engine: str,
-    *,
-    internal: bool,
-    path: Path | None = None,
-    dry_run: bool = False,
+    make_firewall: MakeFirewall, engine: str, *, internal: bool, path: Path | None = None, **more: object
 ) -> Firewall:
     """All switches on, and something in every map."""
     switches = dict.fromkeys(("failsafe", "events", "limits", "bans", "spoofing", "bogons"), True)
     if internal:
         switches |= {"networks": True, "destinations": True}
-    firewall = make_firewall(engine=engine, lines=2, path=path, dry_run=dry_run, **switches)
+    firewall = make_firewall(engine=engine, lines=2, path=path, **switches, **more)
     for class_id, verdict in ((1, DROP), (2, PASS), (3, "none")):
         firewall.put_class(class_id, verdict)
     firewall.put_class(4, DROP, timed="block", rest=2)

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from tests.bpf.conftest import ENGINES
 from tests.bpf.harness import Firewall
@@ -13,7 +14,11 @@ from tests.bpf.harness import Firewall
 RECORD = Path(__file__).with_name("verifier_counts.json")
 SWITCHES = ("failsafe", "bans", "flows", "limits", "events", "spoofing", "bogons", "dry_run")
 INTERNAL = ("networks", "destinations")
-PROGRAMS = {"nw_ingress": SWITCHES, "nw_internal": (*SWITCHES, *INTERNAL)}
+PROGRAMS = {
+    "nw_ingress": SWITCHES,
+    "nw_internal": (*SWITCHES, *INTERNAL),
+    "nw_egress": ("events", "limits", "bans", "dry_run"),  # and flows, without which it is not there
+}
 
 Combination = tuple[str, str, tuple[str, ...]]  # engine, program, what is on
 
@@ -45,10 +50,12 @@ def every() -> Iterator[Combination]:
 def count(combination: Combination) -> int:
     """Load it; how many instructions the verifier followed."""
     engine, program, chosen = combination
-    switches = dict.fromkeys(chosen, True)
-    firewall = Firewall(engine=engine, lines=2, internal=program == "nw_internal", **switches)  # type: ignore[arg-type]
+    switches: dict[str, Any] = dict.fromkeys(chosen, True)
+    if switches.pop("flows", False) or program == "nw_egress":
+        switches["flows"] = "strict"
+    firewall = Firewall(engine=engine, lines=2, internal=program == "nw_internal", **switches)
     try:
-        return firewall.program_size()[2]
+        return firewall.program_size(egress=program == "nw_egress")[2]
     finally:
         firewall.close()
 
