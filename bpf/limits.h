@@ -18,7 +18,7 @@
 #include "segment.h"
 
 #define LIMIT_TIME_MASK ((1ULL << NW_LIMIT_TIME_BITS) - 1)
-#define LIMIT_QUIET 1000000000ULL /* a limit that refused nothing for so long begins anew */
+#define LIMIT_TOLD 1000000000ULL /* a limit that is over is told of once in that time */
 #define LIMIT_TAG_MASK 0xFFFFFFULL
 #define IPPROTO_ICMP6 58
 
@@ -202,24 +202,6 @@ __noinline __u32 judge_limit(__u32 slot)
 	return ahead > tolerance ? limit_over(limit) : LIMIT_ADMITS;
 }
 
-/* Tell of a limit that begins to refuse on this CPU: it has not for a second. Global, as judge_limit(). */
-__noinline int tell_over(__u32 slot, __u32 answer)
-{
-	const struct limit_work *work = limit_work_under_way();
-	struct nw_limit_counter *counter = bpf_map_lookup_elem(&limit_counters, &slot);
-	__u64 before;
-
-	if (!EMITS || !work || !counter)
-		return 0;
-	before = counter->over_at;
-	counter->over_at = work->now;
-	if (work->now - before > LIMIT_QUIET)
-		emit_segment(NW_EVENT_LIMIT_OVER,
-			     answer == LIMIT_WATCHES ? NW_REASON_DEFAULT : NW_REASON_LIMITED, slot,
-			     0);
-	return 0;
-}
-
 static __always_inline void count_limit(__u32 slot, __u32 answer, __u32 bytes)
 {
 	struct nw_limit_counter *counter;
@@ -229,8 +211,6 @@ static __always_inline void count_limit(__u32 slot, __u32 answer, __u32 bytes)
 	counter = bpf_map_lookup_elem(&limit_counters, &slot);
 	if (!counter)
 		return;
-	if (EMITS && UNLIKELY(answer != LIMIT_ADMITS))
-		tell_over(slot, answer);
 	if (answer == LIMIT_ADMITS) {
 		counter->passed_packets++;
 		counter->passed_bytes += bytes;
@@ -320,6 +300,31 @@ static __noinline __u32 commit_limits(__u32 mask, __u32 bytes)
 }
 
 /*
+ * Tell of one limit of *over* that was not told of in this second on this CPU; *refused*: those of them that drop.
+ * Global, as judge_limit().
+ */
+__noinline int tell_over(__u32 over, __u32 refused)
+{
+	struct limit_work *work = limit_work_under_way();
+	__u32 slot;
+
+	if (!EMITS || !work)
+		return 0;
+	if (work->now - work->told_since > LIMIT_TOLD) {
+		work->told_since = work->now;
+		work->told = 0;
+	}
+	over &= ~work->told;
+	if (!over)
+		return 0;
+	slot = lowest_bit(over);
+	work->told |= 1U << slot;
+	emit_segment(NW_EVENT_LIMIT_OVER,
+		     refused >> slot & 1 ? NW_REASON_LIMITED : NW_REASON_DEFAULT, slot, 0);
+	return 0;
+}
+
+/*
  * Whether a packet is over a limit that drops: 1 + the slot of the first one, as far as it is known, else 0. Those
  * that only watch count it. *is_proven*: of a flow whose peer was seen to answer, so its source may be banned.
  */
@@ -341,6 +346,10 @@ static __noinline __u32 is_over_limit(const struct segment *segment, __u32 of_kn
 	work->now = defence_clock();
 	work->banned_by = 0;
 	over = judge_limits(mask, segment->bytes, work);
+	if (EMITS && over &&
+	    UNLIKELY((__u32)(over >> 32) & ~work->told ||
+		     work->now - work->told_since > LIMIT_TOLD))
+		tell_over(over >> 32, over);
 	if ((__u32)over) {
 		if (work->banned_by && is_proven && !nw_config.dry_run)
 			ban_source(segment, work);

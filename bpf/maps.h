@@ -27,6 +27,9 @@ struct limit_work {
 	__u64 banned_by; /* 1 + the slot of a limit that bans, 0: none */
 	__u64 ban_second; /* which one it is, and its bans */
 	__u64 bans;
+	__u64 told_since; /* the second in which limits of *told* were told to be over */
+	__u32 told; /* a bit for each slot */
+	__u32 rest;
 	struct nw_never_ban prefix;
 	struct nw_ban_key key;
 	struct nw_ban ban;

@@ -151,7 +151,7 @@ enum nw_event_kind {
 	NW_EVENT_BAN, /* a limit banned the source. number: the limit; extra: for how long, in nanoseconds */
 	NW_EVENT_FLOW_OPEN, /* both ends of a TCP flow are there. number: enum nw_flow_state */
 	NW_EVENT_FLOW_CLOSE, /* its last FIN or a RST was seen. number: as before; extra: bytes of both ways */
-	NW_EVENT_LIMIT_OVER, /* a limit began to drop, or to count what it would drop. number: the limit */
+	NW_EVENT_LIMIT_OVER, /* a limit drops, or counts what it would drop; once a second. number: the limit */
 	NW_EVENT_GUARD, /* new flows are held back, and out-of-state passes. extra: how many a second may be new */
 	NW_EVENT_MAX,
 };
@@ -413,7 +413,6 @@ struct nw_limit_counter {
 	__u64 would_bytes;
 	__u64 bans;
 	__u64 bans_refused; /* never to be banned, too many in a second, or no room */
-	__u64 over_at; /* when it refused last, for events; CLOCK_MONOTONIC */
 };
 
 struct nw_ban_key {

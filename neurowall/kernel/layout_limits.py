@@ -95,7 +95,6 @@ class LimitCounter(Mirror):
     would_bytes: int
     bans: int
     bans_refused: int
-    over_at: int
     _fields_ = (
         ("passed_packets", c.c_uint64),
         ("passed_bytes", c.c_uint64),
@@ -105,7 +104,6 @@ class LimitCounter(Mirror):
         ("would_bytes", c.c_uint64),
         ("bans", c.c_uint64),
         ("bans_refused", c.c_uint64),
-        ("over_at", c.c_uint64),
     )
 
 

@@ -29,7 +29,7 @@ _KEYS = {"source": 0, "port": 1, "all": 2}
 SECRETS = (0x9D3F_6A2B_11C7_5E81, 0x3C91_44D0_8BAF_27E5, 0xB5D2_0E93_7F16_C48B, 0x61E8_C07D_52B9_A3F7)
 COUNTERS = (
     *("passed_packets", "passed_bytes", "dropped_packets", "dropped_bytes"),
-    *("would_packets", "would_bytes", "bans", "bans_refused", "over_at"),
+    *("would_packets", "would_bytes", "bans", "bans_refused"),
 )
 
 
@@ -133,10 +133,10 @@ class Limits:
     def counter(self, slot: int = 0) -> dict[str, int]:
         """What a limit counted, of what is not 0."""
         fd = self._firewall.map_fd("limit_counters")
-        raw = libbpf.map_lookup(fd, struct.pack("=I", slot), 72 * cpus())
-        numbers = struct.unpack(f"={9 * cpus()}Q", raw or b"")
-        sums = {name: sum(numbers[i::9]) for i, name in enumerate(COUNTERS)}
-        return {name: number for name, number in sums.items() if number and name != "over_at"}
+        raw = libbpf.map_lookup(fd, struct.pack("=I", slot), 64 * cpus())
+        numbers = struct.unpack(f"={8 * cpus()}Q", raw or b"")
+        sums = {name: sum(numbers[i::8]) for i, name in enumerate(COUNTERS)}
+        return {name: number for name, number in sums.items() if number}
 
     # -- the table
 
