@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What comes after the lists: bans by limits, the flow lookup, limits, out-of-state. An allowed source skips bans and
+ * What comes after the lists: bans by limits, the flow lookup, out-of-state, limits. An allowed source skips bans and
  * nothing else. A known flow is a state, not a verdict: limits that are not for new flows alone hold for it too.
  */
 #ifndef NW_DEFEND_H
@@ -64,15 +64,16 @@ __noinline __u32 defence(struct xdp_md *ctx, __u32 reason)
 		return NW_REASON_BANNED;
 	if (nw_config.flows)
 		flow = flow_of(ctx, segment);
+	/* Before limits: what is dropped here, in anybody's name, uses up nothing of his. */
+	if (flow == FLOW_OUT_OF_STATE)
+		return NW_REASON_OUT_OF_STATE;
+	if (flow == FLOW_BAD_SEQUENCE)
+		return NW_REASON_BAD_SEQUENCE;
 	if (nw_config.limits) {
 		over = is_over_limit(segment, flow == FLOW_KNOWN, is_proven(segment, flow, reason));
 		if (over)
 			return NW_REASON_LIMITED | (nw_config.dry_run ? over << 8 : 0);
 	}
-	if (flow == FLOW_OUT_OF_STATE)
-		return NW_REASON_OUT_OF_STATE;
-	if (flow == FLOW_BAD_SEQUENCE)
-		return NW_REASON_BAD_SEQUENCE;
 	return flow == FLOW_KNOWN && reason == NW_REASON_DEFAULT ? NW_REASON_FLOW : reason;
 }
 

@@ -90,6 +90,9 @@ static __always_inline __u32 limits_of(const struct segment *segment, __u32 of_k
 /*
  * Pairs of words multiplied (Thorup, "High speed hashing for integers and strings", 2015): with random secrets
  * nobody outside can choose keys that meet. Only the upper bits are used.
+ *
+ * Of a limit that bans, what a source proved to be its own counts apart from what anybody may have sent in its name:
+ * else somebody else's packets would use up what it has, and its own next one would have it banned.
  */
 static __always_inline __u64 limit_hash(const struct nw_limit *limit, const struct segment *segment)
 {
@@ -103,6 +106,8 @@ static __always_inline __u64 limit_hash(const struct nw_limit *limit, const stru
 		b = segment->source[1] & mask[1];
 		c = segment->family == 4 ? 0xFFFF : segment->source[2] & mask[2];
 		d = segment->source[3] & mask[3];
+		if (limit->action == NW_LIMIT_BAN)
+			a |= (__u64)segment->is_proven << 32;
 	} else if (limit->key == NW_LIMIT_BY_PORT) {
 		d = (__u32)segment->destination_port << 8 | segment->protocol;
 	}
