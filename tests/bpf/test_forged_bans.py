@@ -14,14 +14,15 @@ from tests.bpf.test_mutations import compiled
 
 BURST = 3
 BAN = Spec(rate=1, burst=BURST, action="ban", ban_ns=30 * SECOND)
+_REFUSED = """\
+	if (flow == FLOW_OUT_OF_STATE)
+		return NW_REASON_OUT_OF_STATE;
+	if (flow == FLOW_BAD_SEQUENCE)
+		return NW_REASON_BAD_SEQUENCE;
+"""
 MUTANTS = {
     "one allowance for both": ("limits.h", "a |= (__u64)segment->is_proven << 32;", ";"),
-    "limits come before what flows refuse": (
-        "defend.h",
-        "	if (flow == FLOW_OUT_OF_STATE)\n		return NW_REASON_OUT_OF_STATE;\n"
-        "	if (flow == FLOW_BAD_SEQUENCE)\n		return NW_REASON_BAD_SEQUENCE;\n	if (nw_config.limits)",
-        "	if (nw_config.limits)",
-    ),
+    "limits come before what flows refuse": ("defend.h", _REFUSED, ""),
 }
 
 

@@ -139,6 +139,10 @@ class Scene:
             self.send(packets)
         return found
 
+    def banned(self) -> list[str]:
+        """Whom limits banned."""
+        return [ban["address"] for ban in self.daemon.get("/limits")["bans"]]
+
     def until_dropped(self, packets: Sequence[Layers | bytes], wanted: dict[Reason, int]) -> None:
         """Send them again and again until this is what of them is dropped."""
         until(lambda: self.attack(packets) == wanted)

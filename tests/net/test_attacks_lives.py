@@ -19,7 +19,6 @@ from bench.testbed.namespace import Namespace
 from bench.testbed.run import Run
 from tests.net.attackpackets import Flow
 from tests.net.attackscene import (
-    BASE,
     CLIENT,
     CLIENT6,
     FAR,
@@ -28,6 +27,7 @@ from tests.net.attackscene import (
     OUTSIDE,
     OUTSIDE6,
     SERVER,
+    STRICT,
     Scene,
     scene,
 )
@@ -67,7 +67,7 @@ ways = pytest.mark.parametrize("way", WAYS)
 @pytest.fixture(scope="module")
 def at(run: Run) -> Iterator[Scene]:
     """The gateway, strict."""
-    with scene(run, BASE, honest=False) as at:
+    with scene(run, STRICT, honest=False) as at:
         yield at
 
 
