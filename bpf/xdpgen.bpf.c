@@ -12,8 +12,8 @@
  * Sources are taken in sequence from an array that was shuffled beforehand, so that making a source
  * costs the same whatever is tested: no randomness, one new cache line each 16 (IPv6: 4) packets.
  *
- * There are three programs, so that a flow pays only for what it is: one family, two families mixed,
- * and either with stamps.
+ * There are four programs, so that a flow pays only for what it is: one family, two families mixed,
+ * either with stamps, and a blend of several classes of packets.
  */
 #include <stdbool.h>
 
@@ -36,12 +36,19 @@ enum xdpgen_offset {
 	XDPGEN6_STAMP = 74,
 	XDPGEN6_BYTES = 74,
 	XDPGEN_STAMP_BYTES = 8,
+	/* Of a TCP packet of a blend, whose payload is at 54. */
+	XDPGEN_TCP_CHECKSUM = 50,
+	XDPGEN_TCP_ID = 62,
+	XDPGEN_TCP_TAIL = 64, /* the last two bytes of its payload, behind eight words */
+	XDPGEN_TCP_BYTES = 66,
 };
 
 enum xdpgen_limit {
 	XDPGEN_LINE4 = 16, /* sources in a cache line */
 	XDPGEN_LINE6 = 4,
 	XDPGEN_SPINS = 8192, /* readings of the clock, >= 160 us: then it goes, due or not */
+	XDPGEN_CLASSES = 8,
+	XDPGEN_TURNS = 4096, /* packets until the pattern of a blend begins again */
 };
 
 /* The packets of one family. */
@@ -83,6 +90,42 @@ struct {
 	__type(key, __u32);
 	__type(value, struct xdpgen_state);
 } state SEC(".maps");
+
+/* One class of a blend: IPv4 packets that differ in source and id only. */
+struct xdpgen_class {
+	__u64 frame[10];
+	__u32 sum; /* of the words that the IPv4 header's checksum covers */
+	__u32 tcp_sum; /* of those that TCP's covers, pseudo header and payload */
+	__u32 sources;
+	__u32 first; /* line of the array where they begin */
+	__u32 is_tcp;
+	__u32 rest;
+};
+
+/* Classes, and of which each packet is, turn by turn. Userspace writes it while nothing runs. */
+struct xdpgen_blend {
+	struct xdpgen_class classes[XDPGEN_CLASSES];
+	__u32 ifindex;
+	__u32 turns; /* how much of the pattern there is, at most XDPGEN_TURNS */
+	__u8 pattern[XDPGEN_TURNS];
+};
+
+struct xdpgen_blend blend SEC(".data.blend") = {};
+
+/* How far each CPU is in a blend. */
+struct xdpgen_progress {
+	__u64 sent[XDPGEN_CLASSES]; /* never reset by the program */
+	__u32 cursor[XDPGEN_CLASSES]; /* index of the next source */
+	__u32 turn;
+	__u32 rest;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct xdpgen_progress);
+} progress SEC(".maps");
 
 /* One cache line of sources, as they are on the wire. Userspace sets max_entries before load. */
 struct xdpgen_line {
@@ -245,6 +288,61 @@ int xdpgen_stamped(struct xdp_md *ctx)
 	struct xdpgen_state *own = find_state();
 
 	return own ? send_mixed(ctx, own, true) : XDP_ABORTED;
+}
+
+/* The payload's id and the checksum of a TCP packet, all else of which is written. */
+static __always_inline void finish_tcp(void *data, __u32 sum, __u32 source, __be32 id)
+{
+	sum += (source & 0xffff) + (source >> 16) + (id & 0xffff) + (id >> 16);
+	*(__be32 *)(data + XDPGEN_TCP_ID) = id;
+	*(__u16 *)(data + XDPGEN_TCP_CHECKSUM) = fold(sum);
+}
+
+/* The next packet of a class. Its id is the source's number, so that the sink can tell sources apart. */
+static __always_inline int send_of(struct xdp_md *ctx, struct xdpgen_progress *own, __u32 number)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	const struct xdpgen_class *class = &blend.classes[number];
+	__u32 index = own->cursor[number], line_number = class->first + index / XDPGEN_LINE4;
+	const struct xdpgen_line *line = bpf_map_lookup_elem(&sources, &line_number);
+	__u64 *words = data;
+	__u32 source;
+
+	if (!line || data + XDPGEN_TCP_BYTES > end)
+		return XDP_ABORTED;
+	source = line->v4[index % XDPGEN_LINE4];
+	own->cursor[number] = index + 1 < class->sources ? index + 1 : 0;
+	own->sent[number] += 1;
+	words[0] = class->frame[0];
+	words[1] = class->frame[1];
+	words[2] = class->frame[2];
+	words[3] = class->frame[3];
+	words[4] = class->frame[4];
+	words[5] = class->frame[5];
+	words[6] = class->frame[6];
+	words[7] = class->frame[7];
+	*(__u16 *)(data + XDPGEN_TCP_TAIL) = (__u16) class->frame[8];
+	*(__u16 *)(data + XDPGEN4_CHECKSUM) = fold(class->sum + (source & 0xffff) + (source >> 16));
+	*(__u32 *)(data + XDPGEN4_SOURCE) = source;
+	if (class->is_tcp)
+		finish_tcp(data, class->tcp_sum, source, bpf_htonl(index));
+	else
+		*(__be32 *)(data + XDPGEN4_ID) = bpf_htonl(index);
+	return bpf_redirect(blend.ifindex, 0);
+}
+
+SEC("xdp")
+int xdpgen_blend(struct xdp_md *ctx)
+{
+	struct xdpgen_progress *own;
+	__u32 zero = 0, turn;
+
+	own = bpf_map_lookup_elem(&progress, &zero);
+	if (!own)
+		return XDP_ABORTED;
+	turn = own->turn;
+	own->turn = turn + 1 < blend.turns ? turn + 1 : 0;
+	return send_of(ctx, own, blend.pattern[turn % XDPGEN_TURNS] % XDPGEN_CLASSES);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

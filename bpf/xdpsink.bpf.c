@@ -10,6 +10,7 @@
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/tcp.h>
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -141,8 +142,13 @@ static __always_inline const struct benchmark_payload *find_payload(const struct
 	} else {
 		return NULL;
 	}
-	payload = l4 + sizeof(struct udphdr);
-	if (protocol != IPPROTO_UDP || (const void *)payload->due > end)
+	if (protocol == IPPROTO_UDP)
+		payload = l4 + sizeof(struct udphdr);
+	else if (protocol == IPPROTO_TCP) /* the generator writes no options here either */
+		payload = l4 + sizeof(struct tcphdr);
+	else
+		return NULL;
+	if ((const void *)payload->due > end)
 		return NULL;
 	if (payload->magic == bpf_htonl(BENCHMARK_MAGIC))
 		return payload;

@@ -115,8 +115,10 @@ class Interface:
 class Chain:
     """One gateway chain of a run. `build` makes it, `close` (or leaving `with`) removes it."""
 
-    def __init__(self, run: Run, name: str = "chain") -> None:
+    def __init__(self, run: Run, name: str = "chain", queues: int = 1) -> None:
+        """queues: how many CPUs the gateway can receive on at once; veth chooses by the sender's CPU."""
         self.run = run
+        self._queues = queues
         self.name = run.unique("chain", name)
         self._interfaces: dict[str, Interface] = {}
         self._namespaces: list[Namespace] = []
@@ -133,9 +135,9 @@ class Chain:
                 with namespace.enter():
                     write_sysctls(SYSCTLS)
             with self.client.enter():
-                _pair(CLIENT, GATEWAY_IN, self.gateway)
+                _pair(CLIENT, GATEWAY_IN, self.gateway, self._queues)
             with self.gateway.enter():
-                _pair(GATEWAY_OUT, SERVER, self.server)
+                _pair(GATEWAY_OUT, SERVER, self.server, self._queues)
             for namespace, ends, _ in self._parts():
                 with namespace.enter(), Ethtool() as ethtool:
                     for end in ends:
@@ -236,9 +238,9 @@ class Chain:
                 write_sysctls(FORWARDING)
 
 
-def _pair(near: End, far: End, far_namespace: Namespace) -> None:
-    """A veth pair with one queue each way, the far end born in its own namespace."""
-    queues = {"num_tx_queues": 1, "num_rx_queues": 1, "mtu": MTU}
+def _pair(near: End, far: End, far_namespace: Namespace, count: int) -> None:
+    """A veth pair with so many queues each way, the far end born in its own namespace."""
+    queues = {"num_tx_queues": count, "num_rx_queues": count, "mtu": MTU}
     peer: dict[str, Any] = {
         "ifname": far.name,
         "address": far.mac,

@@ -2,7 +2,8 @@
 """What to send, what was sent, and what every generator offers."""
 
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +13,7 @@ from neurowall.model.entries import DTYPE
 
 if TYPE_CHECKING:
     from bench.testbed.base import Chain
+    from bench.traffic.blend import Blend
 
 Array = npt.NDArray[Any]
 
@@ -33,6 +35,10 @@ class Kind(IntEnum):
     FLOOD = 0
     CLEAN = 1
     PROBE = 2
+    LISTED = 3
+    SPOOFED = 4
+    UDP_FLOOD = 5
+    SYN_FLOOD = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +83,16 @@ class Flow:
         return found if self.sources6 is None else {**found, 6: (self.sources6, self.destination6)}
 
     @property
+    def columns(self) -> tuple[Array, ...]:
+        """Its sources as they are uploaded, one array a family."""
+        return tuple(sources for sources, _ in self.parts.values())
+
+    @property
+    def counted(self) -> tuple[tuple[int, Kind], ...]:
+        """(family, kind) of everything in it, as the sink counts."""
+        return tuple((family, self.kind) for family in self.parts)
+
+    @property
     def frame_bytes(self) -> int:
         """Size of each frame: *size*, or the smallest that the headers of each family need."""
         smallest = SMALLEST_STAMPED if self.stamp else SMALLEST
@@ -98,7 +114,7 @@ class Offered:
     seconds is from the first slice to the end of the last. errors counts slices that failed and were
     repeated. cpu_seconds is the CPU time of the sending calls alone, the gateway's work in it included (see
     `bench.traffic.xdpgen`), without the generator's own calculations and sleep between them; None where the
-    calls wait for packets to become due.
+    calls wait for packets to become due. by_kind is of a blend. began is when the first was sent (monotonic).
     """
 
     sent: int
@@ -106,6 +122,8 @@ class Offered:
     pps_target: float | None
     errors: int = 0
     cpu_seconds: float | None = None
+    by_kind: Mapping[Kind, int] = field(default_factory=dict)
+    began: float = 0.0
 
     @property
     def pps(self) -> float:
@@ -122,7 +140,7 @@ class Traffic(Protocol):
     def run(
         self,
         chain: "Chain",
-        flow: Flow,
+        flow: "Flow | Blend",
         *,
         seconds: float | None = None,
         packets: int | None = None,

@@ -11,16 +11,18 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bench.testbed.syscalls import setns_network, unshare_network
 from bench.traffic import percpu
-from bench.traffic.base import Array, Flow, TrafficError
+from bench.traffic.base import Array, Flow, Kind, TrafficError
+from bench.traffic.blend import Blend
 from bench.traffic.frame import TEMPLATE_BYTES, Template
 from bench.traffic.pacing import BATCH
 from neurowall.kernel import libbpf, objects
+from neurowall.model.entries import DTYPE
 
 _LINE = 64
 _LOOPBACK = 1  # its ifindex in every namespace
@@ -29,11 +31,16 @@ _STATE = np.dtype([("offered", "u8"), ("due", "u8"), *((name, "u4") for name in 
 _PART = struct.Struct(f"={TEMPLATE_BYTES}sIIII")  # struct xdpgen_part
 _REST = struct.Struct("=QIIII")  # struct xdpgen_flow behind its parts
 _CONTEXT = struct.Struct("=6I")  # struct xdp_md
+_CLASSES, _TURNS = 8, 4096
+_CLASS = struct.Struct(f"={TEMPLATE_BYTES}sIIIIII")  # struct xdpgen_class
+_PROGRESS = np.dtype(
+    [("sent", "u8", (_CLASSES,)), ("cursor", "u4", (_CLASSES,)), ("turn", "u4"), ("rest", "u4")]
+)
 
 
-def bytes_of(flow: Flow) -> int:
-    """Room that the sources of a flow need, each family beginning with a line of its own."""
-    return sum(-(-sources.nbytes // _LINE) * _LINE for sources, _ in flow.parts.values())
+def bytes_of(flow: Flow | Blend) -> int:
+    """Room that the sources of a flow need, each column beginning with a line of its own."""
+    return sum(-(-sources.nbytes // _LINE) * _LINE for sources in flow.columns)
 
 
 class Program:
@@ -50,7 +57,8 @@ class Program:
         self._fd = -1
         self._parts = self._data = self._context = b""
         self._target = (0, 0)  # ifindex, every
-        self._uploaded: tuple[Array | None, Array | None] = None, None
+        self._uploaded: tuple[Array, ...] = ()
+        self._blend: Blend | None = None
         self._homes: dict[str, _HomeNamespace] = {}
         self._object = libbpf.Object(objects.path("xdpgen"))
         self._object.set_max_entries("sources", lines)
@@ -70,12 +78,31 @@ class Program:
         """Take the next run's packets from *flow*, out of the interface *ifindex*."""
         mixed = len(flow.parts) > 1
         self._use("xdpgen_stamped" if flow.stamp else "xdpgen_mixed" if mixed else "xdpgen")
-        first = self._upload(flow)
+        self._blend = None
+        first = dict(zip(flow.parts, self._upload(flow.columns), strict=True))
         self._parts = b"".join(_part(flow, family, layouts.get(family), first) for family in (4, 6))
         self._target = ifindex, flow.ipv6_every if mixed else int(flow.family == 6)
         percpu.write(self._object.map_fd("state"), 0, np.zeros(percpu.possible_cpus(), _STATE))
         self.schedule(0, 1)
-        self._data = bytes(flow.frame_bytes)
+        self._begin(flow.frame_bytes)
+
+    def aim_blend(self, blend: Blend, layouts: Sequence[tuple[Template, int]], ifindex: int) -> None:
+        """Take the next run's packets from *blend*, whose parts are laid out so, out of *ifindex*."""
+        self._use("xdpgen_blend")
+        self._blend = blend
+        first = self._upload(blend.columns)
+        classes = b"".join(
+            _CLASS.pack(made.words, made.sum, tcp_sum, len(part.sources), line, part.tcp_flags is not None, 0)
+            for part, (made, tcp_sum), line in zip(blend.parts, layouts, first, strict=True)
+        )
+        value = classes.ljust(_CLASSES * _CLASS.size, b"\0") + struct.pack("=II", ifindex, len(blend.pattern))
+        value += blend.pattern.ljust(_TURNS, b"\0")
+        libbpf.map_update(self._object.map_fd(".data.blend"), bytes(4), value)
+        percpu.write(self._object.map_fd("progress"), 0, np.zeros(percpu.possible_cpus(), _PROGRESS))
+        self._begin(blend.frame_bytes)
+
+    def _begin(self, frame_bytes: int) -> None:
+        self._data = bytes(frame_bytes)
         self._context = _CONTEXT.pack(0, len(self._data), 0, 0, 0, 0)
         self.errors, self.cpu_seconds = 0, 0.0
 
@@ -92,7 +119,16 @@ class Program:
 
     def offered(self) -> int:
         """Packets handed to the interface since aim()."""
+        if self._blend is not None:
+            return sum(self.by_kind().values())
         return int(percpu.read(self._object.map_fd("state"), 0, _STATE)["offered"].sum())
+
+    def by_kind(self) -> dict[Kind, int]:
+        """The same of each part of a blend; {} of a flow."""
+        if self._blend is None:
+            return {}
+        sent = percpu.read(self._object.map_fd("progress"), 0, _PROGRESS)["sent"].sum(axis=0).tolist()
+        return {part.kind: int(count) for part, count in zip(self._blend.parts, sent, strict=False)}
 
     def send(self, count: int, batch: int = BATCH) -> None:
         """Send *count* packets, *batch* at once. A signal may end the call early: another sends the rest."""
@@ -118,18 +154,18 @@ class Program:
         if name not in self._homes:
             self._homes[name] = _HomeNamespace(self._fd)
 
-    def _upload(self, flow: Flow) -> dict[int, int]:
-        """Bring the sources into the array, unless they are there; answers each family's first line."""
-        wanted = flow.sources, flow.sources6
-        unchanged = all(new is old for new, old in zip(wanted, self._uploaded, strict=True))
-        first, offset = {}, 0
-        for family, (sources, _) in flow.parts.items():
-            first[family] = offset // _LINE
+    def _upload(self, columns: tuple[Array, ...]) -> list[int]:
+        """Bring the sources into the array, unless they are there; answers each column's first line."""
+        known = self._uploaded
+        unchanged = len(columns) == len(known) and all(a is b for a, b in zip(columns, known, strict=True))
+        first, offset = [], 0
+        for sources in columns:
+            first.append(offset // _LINE)
             if not unchanged:
-                wire = sources.astype(">u4") if family == 4 else np.ascontiguousarray(sources)
+                wire = sources.astype(">u4") if sources.dtype == DTYPE[4] else np.ascontiguousarray(sources)
                 self._sources[offset : offset + wire.nbytes] = wire.tobytes()
             offset += -(-sources.nbytes // _LINE) * _LINE
-        self._uploaded = wanted
+        self._uploaded = columns
         return first
 
 

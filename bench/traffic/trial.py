@@ -6,6 +6,7 @@ what was dropped the system's, and what was lost elsewhere the interfaces' and t
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,7 +18,9 @@ from bench.measure.programs import ProgramTime, xdp_run_time
 from bench.sut.base import System
 from bench.traffic import latency
 from bench.traffic.base import Array, Flow, Offered, TrafficError
-from bench.traffic.wire import Wire, wire
+from bench.traffic.blend import Blend
+from bench.traffic.wire import Wire, second_generator, wire
+from bench.traffic.xdpgen import XdpGen
 
 if TYPE_CHECKING:
     from bench.testbed.base import Chain
@@ -91,7 +94,7 @@ class Trial:
 def trial(
     chain: "Chain",
     system: System,
-    flow: Flow,
+    flow: Flow | Blend,
     seconds: float,
     *,
     pps: float | None = None,
@@ -100,7 +103,8 @@ def trial(
 ) -> Trial:
     """Send *flow* for some seconds, at *pps* or flat out, and read every counter before and after.
 
-    With *packets* it ends when so many were sent, if that is earlier.
+    With *packets* it ends when so many were sent, if that is earlier. What two generators send comes from two
+    CPUs at the same time, from each at half of *pps*.
 
     With *count_runs* the gateway's XDP program is timed run by run, which slows it down: judge nothing else
     of such a trial. TrafficError if it could not be sent, SutError if the system counters cannot be read.
@@ -111,7 +115,10 @@ def trial(
         own, arrived, places = system.counters(), _Arrived.read(ends, flow), counters.snapshot(chain)
         deferred = cpu.softirq_thread_seconds(ends.generator.cpu)
         with cpu.window() as seen:
-            offered = ends.generator.run(chain, flow, seconds=seconds, packets=packets, pps=pps)
+            if isinstance(flow, Blend) and flow.generators == 2:
+                offered = _both(chain, ends.generator, flow, seconds, pps)
+            else:
+                offered = ends.generator.run(chain, flow, seconds=seconds, packets=packets, pps=pps)
         ends.sink.settle()
         deferred = cpu.softirq_thread_seconds(ends.generator.cpu) - deferred
         changes = counters.difference(places, counters.snapshot(chain))
@@ -135,6 +142,20 @@ def trial(
     )
 
 
+def _both(chain: "Chain", first: XdpGen, flow: Flow | Blend, seconds: float, pps: float | None) -> Offered:
+    """Two generators at once, on a CPU each, as if they were one."""
+    second = second_generator()
+    half = None if pps is None else pps / 2
+    with ThreadPoolExecutor(1, "second-xdpgen") as pool:
+        other = pool.submit(second.run, chain, flow, seconds=seconds, pps=half)
+        one = first.run(chain, flow, seconds=seconds, pps=half)
+        two = other.result()
+    kinds = {kind: count + two.by_kind[kind] for kind, count in one.by_kind.items()}
+    began, ended = min(one.began, two.began), max(one.began + one.seconds, two.began + two.seconds)
+    errors = one.errors + two.errors
+    return Offered(one.sent + two.sent, ended - began, pps, errors, None, kinds, began)
+
+
 @dataclass(frozen=True, eq=False)
 class _Arrived:
     """What has reached the server of a flow's packets so far."""
@@ -143,6 +164,6 @@ class _Arrived:
     latencies: Array
 
     @classmethod
-    def read(cls, ends: Wire, flow: Flow) -> "_Arrived":
-        packets = sum(ends.sink.packets(family, flow.kind) for family in flow.parts)
+    def read(cls, ends: Wire, flow: Flow | Blend) -> "_Arrived":
+        packets = sum(ends.sink.packets(family, kind) for family, kind in flow.counted)
         return cls(packets, ends.sink.latencies() if flow.stamp else np.empty(0))

@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from bench.traffic.base import TrafficError
 from bench.traffic.sink import XdpSink
 from bench.traffic.xdpgen import XdpGen
 
@@ -51,6 +52,15 @@ def generator() -> XdpGen:
     Never closed: its program and its namespace have no name, the kernel frees them with the process.
     """
     return XdpGen()
+
+
+@cache
+def second_generator() -> XdpGen:
+    """One more, on another CPU, for what two CPUs must do at once. TrafficError where there is none."""
+    others = os.sched_getaffinity(0) - {generator().cpu}
+    if not others:
+        raise TrafficError("two generators need two CPUs, and this process may run on one only")
+    return XdpGen(min(others))
 
 
 @contextmanager

@@ -9,11 +9,13 @@ together. So this CPU is the gateway's core, and it is busy all the time when th
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 from bench.traffic import pacing
 from bench.traffic.base import Flow, Offered, TrafficError
+from bench.traffic.blend import Blend, layout
 from bench.traffic.frame import template
 from bench.traffic.pacing import Bounds
 from bench.traffic.program import Program, bytes_of
@@ -55,7 +57,7 @@ class XdpGen:
     def run(
         self,
         chain: "Chain",
-        flow: Flow,
+        flow: Flow | Blend,
         *,
         seconds: float | None = None,
         packets: int | None = None,
@@ -102,21 +104,26 @@ class XdpGen:
             self._program.close()
             self._program = None
 
-    def _send(self, chain: "Chain", flow: Flow, bounds: Bounds) -> Offered:
+    def _send(self, chain: "Chain", flow: Flow | Blend, bounds: Bounds) -> Offered:
         program = self._prepare(bytes_of(flow))
         ends = chain.client_if.mac, chain.gateway_in.mac
-        program.aim(
-            flow, {family: template(flow, family, *ends) for family in flow.parts}, chain.client_if.index
-        )
+        if isinstance(flow, Blend):
+            layouts = [layout(flow, part, *ends) for part in flow.parts]
+            program.aim_blend(flow, layouts, chain.client_if.index)
+        else:
+            templates = {family: template(flow, family, *ends) for family in flow.parts}
+            program.aim(flow, templates, chain.client_if.index)
         timed = flow.stamp and bounds.pps is not None
         if timed and (bounds.pps or 0) < pacing.SLOWEST_TIMED:
             slowest = f"{pacing.SLOWEST_TIMED:,} a second"
             raise TrafficError(f"xdpgen times packets at {slowest} or more, not at {bounds.pps:,.0f}")
         with chain.client.enter():
+            began = time.monotonic()
             if bounds.pps is None:
                 elapsed = pacing.flat_out(program, bounds, self._stop)
             else:
                 with pacing.ahead_of_others():
                     elapsed = (pacing.timed if timed else pacing.paced)(program, bounds, self._stop)
         spent = None if timed else program.cpu_seconds
-        return Offered(program.offered(), elapsed, bounds.pps, program.errors, spent)
+        offered = program.offered()
+        return Offered(offered, elapsed, bounds.pps, program.errors, spent, program.by_kind(), began)
