@@ -5,21 +5,35 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 from bench import stats, validity
 from bench.bars import UNITS, Bar, parts
+from bench.plan import RULELESS
 from bench.records import Record, Role
-from bench.result import Control, Figure, GateRow, LedgerRow, Metric, Ratio, Verdict, Void, worst
+from bench.result import (
+    ClassRow,
+    Control,
+    Figure,
+    GateRow,
+    LedgerRow,
+    Metric,
+    Ratio,
+    Verdict,
+    Void,
+    worst,
+)
 from bench.rows import Cell
-from bench.scenario import Scenario
+from bench.scenario import OF_CLASSES, Scenario
 from bench.validity import Measured, Values
 
 SUBJECT = "neurowall"
 ROBUST = ("latency_p99_us",)
 """Metrics of which a block counts by the median of its rounds: a stall of the machine in one of them would
 outweigh all the others."""
+AT_LEAST_ZERO = ("cost_ns", "feature_ns", *OF_CLASSES)
+"""Metrics that may be nothing, or less: their means are arithmetic ones."""
 ONCE_A_BLOCK = {"load_seconds": "seconds", "memory_mib": "memory_mib"}
 """Metrics with one value for each configuration, and the field of records.Load that holds it."""
 
@@ -40,6 +54,7 @@ class Judgement:
     ledger: list[LedgerRow]
     gates: list[GateRow]
     void: list[Void]
+    classes: list[ClassRow] = field(default_factory=list)
 
 
 def evaluate(
@@ -52,8 +67,9 @@ def evaluate(
 ) -> Judgement:
     """Judge a run; `skipped` says why the plan left cells out, `interrupted` what ended the run early."""
     run = Measured.of(scenario, records)
-    void, overloaded = validity.void(run), validity.overloaded(run)
-    missing = [*void, *overloaded]
+    void = validity.void(run)
+    proven = run.without({(row.system, row.point) for row in void})
+    missing = [*void, *validity.overloaded(proven)]
     usable = run.without({(row.system, row.point) for row in missing})
     controls = validity.controls(run)
     broken = [validity.explain(control) for control in controls if control.verdict == "fail"]
@@ -78,6 +94,7 @@ def evaluate(
         ledger=validity.ledger(run),
         gates=validity.gates(run),
         void=missing,
+        classes=validity.classes(run),
     )
 
 
@@ -182,10 +199,21 @@ def _series(run: Measured, metric: str, system: str, point: str) -> list[list[fl
         values = [getattr(load, ONCE_A_BLOCK[metric]) for load in loads]
         return [[value] for value in values if value]  # "none" loads nothing
     if metric == "cost_ns":
-        own, null = run.rates(system, point), run.rates(run.scenario.control.system, point)
-        both = {key: (rate, null[key]) for key, rate in own.items() if rate > 0 and null.get(key, 0) > 0}
-        return _by_block({key: 1e3 / rate - 1e3 / empty for key, (rate, empty) in both.items()})
+        return _costs(run.rates(system, point), run.rates(run.scenario.control.system, point))
+    if metric == "feature_ns":
+        base = run.scenario.base_of(point)
+        rival = base is None or system in RULELESS or system not in run.scenario.systems_at(base)
+        return [] if rival else _costs(run.rates(system, point), run.rates(system, base or ""))
+    if metric in OF_CLASSES:
+        judged = run.scenario.control.system != system or not run.scenario.traffic_at(point).dropped
+        return _by_block(run.values(metric, system, point)) if judged else []
     return _by_block({k: value for k, value in run.values(metric, system, point).items() if value > 0})
+
+
+def _costs(rates: Values, base: Values) -> list[list[float]]:
+    """Nanoseconds of a packet more than those of the base in the same round."""
+    both = {key: (rate, base[key]) for key, rate in rates.items() if rate > 0 and base.get(key, 0) > 0}
+    return _by_block({key: 1e3 / rate - 1e3 / other for key, (rate, other) in both.items()})
 
 
 def _by_block(values: Values) -> list[list[float]]:
@@ -207,7 +235,7 @@ def _name(key: str) -> str:
 
 
 def _average(metric: str) -> Callable[[stats.Series, int], stats.Estimate]:
-    return stats.mean if metric == "cost_ns" else stats.geometric_mean
+    return stats.mean if metric in AT_LEAST_ZERO else stats.geometric_mean
 
 
 def _ratios(run: Measured, seed: int) -> dict[str, Ratio]:
@@ -216,10 +244,15 @@ def _ratios(run: Measured, seed: int) -> dict[str, Ratio]:
     bars = {bar.ratio: bar for bar in scenario.bars if bar.ratio}
     wanted = list(bars)
     for point in scenario.points:
+        if scenario.metrics_at(point)[0] in OF_CLASSES:
+            continue  # how much one error is of another's says nothing
         systems = scenario.systems_at(point)
         wanted += [f"{SUBJECT}/{s}@{point}" for s in systems if s != SUBJECT and SUBJECT in systems]
         wanted.append(f"{same}/{same}@{point}")
         wanted += [f"{SUBJECT}/{SUBJECT}@{point}:{base}" for base in _with_fewer_rules(scenario, point)]
+        base = scenario.base_of(point)
+        if base is not None and SUBJECT in systems and SUBJECT in scenario.systems_at(base):
+            wanted.append(f"{SUBJECT}/{SUBJECT}@{point}:{base}")
     found = {}
     for name in dict.fromkeys(wanted):
         if series := _pairs(run, name):

@@ -5,13 +5,15 @@ Listed addresses and their neighbours are sent as probes, mixed, in one go, and 
 What must arrive is the control for what must not: where nothing gets through, nothing is proven.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from bench import rulegate
+from bench import defencegate, rulegate
+from bench.classes import OWN
 from bench.sut.base import Rules, System
 from bench.traffic.base import Array, Flow, Kind
 from bench.traffic.probes import Pool, make_pool
@@ -58,14 +60,16 @@ def run_gate(chain: "Chain", system: System, rules: Rules, rng: np.random.Genera
     before = system.counters().dropped if system.gate == "drop" else None
     probed = [_probe(chain, ends, pool, system, rng) for pool in pools(rules, rng).values()]
     complaints = _judge(probed, system)
+    beside = defencegate.run(chain, system, rules)
+    complaints += beside.complaints
     if before is not None:
         complaints += _unproven(system, before, sum(len(p.listed) + len(p.near) for p in probed))
     return GateResult(
         passed=not complaints,
-        listed_blocked=sum(int((~p.listed_arrived).sum()) for p in probed),
-        listed_sent=sum(len(p.listed) for p in probed),
-        near_passed=sum(int(p.near_arrived.sum()) for p in probed),
-        near_sent=sum(len(p.near) for p in probed),
+        listed_blocked=sum(int((~p.listed_arrived).sum()) for p in probed) + beside.blocked,
+        listed_sent=sum(len(p.listed) for p in probed) + beside.to_block,
+        near_passed=sum(int(p.near_arrived.sum()) for p in probed) + beside.passed,
+        near_sent=sum(len(p.near) for p in probed) + beside.to_pass,
         detail="; ".join(complaints) or "as it must be",
     )
 
@@ -90,7 +94,17 @@ def pools(rules: Rules, rng: np.random.Generator) -> dict[int, Pool]:
     if rules not in _pools:
         families = [family for family in (4, 6) if len(rules.entries.family(family))] or [4]
         _pools[rules] = {family: make_pool(rules.entries.family(family), rng) for family in families}
+        if rules.defence is not None:
+            _pools[rules] = {family: _unlimited(pool) for family, pool in _pools[rules].items()}
     return _pools[rules]
+
+
+def _unlimited(pool: Pool) -> Pool:
+    """Without near misses where classes of packets come from: limits may have nothing left for them."""
+    if pool.family == 6:
+        return pool
+    networks = pool.near >> np.uint32(24)
+    return dataclasses.replace(pool, near=pool.near[(networks < OWN.start) | (networks >= OWN.stop)])
 
 
 def _probe(chain: "Chain", ends: Wire, pool: Pool, system: System, rng: np.random.Generator) -> _Probed:

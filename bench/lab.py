@@ -7,11 +7,12 @@ bench/netns.py is the real one; tests simulate firewalls behind the same interfa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
+from bench.defence import Defence
 from bench.points import Traffic
 from bench.records import Gate, Measured
 from bench.rulebook import Rulebook
@@ -28,7 +29,8 @@ class Stream:
 
     `sources6` are those of the IPv6 packets among IPv4 ones, if there are any. `pps` is the rate to keep, by
     default as fast as it goes. `stamp`: packets carry their time of sending, so that latency is measured.
-    `program_stats`: the kernel times the XDP program, which costs time itself.
+    `program_stats`: the kernel times the XDP program, which costs time itself. `classes` are the sources of
+    each class, where the traffic is made of several; `sources` then are those of the first.
     """
 
     traffic: Traffic
@@ -37,6 +39,7 @@ class Stream:
     pps: float | None = None
     stamp: bool = False
     program_stats: bool = False
+    classes: Mapping[str, Array] = field(default_factory=dict)
 
 
 class Gateway(Protocol):
@@ -70,9 +73,15 @@ class Lab(Protocol):
         """Kind of testbed and which CPUs do what, for the report."""
 
     def place(
-        self, system: str, rules: EntrySet, traffic: Traffic, label: str, book: Rulebook | None = None
+        self,
+        system: str,
+        rules: EntrySet,
+        traffic: Traffic,
+        label: str,
+        book: Rulebook | None = None,
+        defence: Defence | None = None,
     ) -> Gateway:
-        """A fresh chain with the system configured, stateful rules included; LabError if it refused."""
+        """A fresh chain with the system configured, all kinds of rules included; LabError if it refused."""
 
     def differences(self, parities: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
         """(system, what differs) for every arm that is not like the others."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.defence import Defence
 from bench.gate import run_gate
 from bench.lab import LabError, Stream
 from bench.measure import parity
@@ -23,6 +24,7 @@ from bench.sut import registry
 from bench.sut.base import Rules, SutError, System
 from bench.testbed.base import Chain, Run, TestbedError
 from bench.traffic.base import Flow, Kind, TrafficError
+from bench.traffic.blended import Blended, blend, blended_trial
 from bench.traffic.stateful import stateful_trial
 from bench.traffic.trial import Trial, trial
 from bench.traffic.wire import generator, release
@@ -37,7 +39,7 @@ class NetnsLab:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._rules: dict[tuple[int, int], Rules] = {}
+        self._rules: dict[tuple[int, int, Defence | None], Rules] = {}
         self.cpu = generator().cpu
 
     def describe(self) -> Mapping[str, Any]:
@@ -46,18 +48,24 @@ class NetnsLab:
         return {"testbed": "netns", "generator_and_gateway_cpu": self.cpu, "everything_else_on_cpus": others}
 
     def place(
-        self, system: str, rules: EntrySet, traffic: Traffic, label: str, book: Rulebook | None = None
+        self,
+        system: str,
+        rules: EntrySet,
+        traffic: Traffic,
+        label: str,
+        book: Rulebook | None = None,
+        defence: Defence | None = None,
     ) -> NetnsGateway:
         """A fresh chain with the system configured; LabError if it refused, with nothing left behind."""
         with contextlib.ExitStack() as undo:
             try:
-                chain = Chain(self._run, label)
+                chain = Chain(self._run, label, traffic.generators)
                 undo.callback(chain.close)
                 chain.build()
                 undo.callback(release, chain)
                 made = registry.create(system, null_verdict=traffic.null_verdict)
                 undo.callback(made.close)
-                gateway = NetnsGateway(chain, made, self._shared(rules, book), self.cpu)
+                gateway = NetnsGateway(chain, made, self._shared(rules, book, defence), self.cpu)
             except _EXPECTED as error:
                 raise LabError(f"{type(error).__name__}: {error}") from error
             gateway.undo = undo.pop_all()
@@ -67,9 +75,10 @@ class NetnsLab:
         """(arm, what differs) for every arm that is not like most."""
         return parity.compare_parity(parities)
 
-    def _shared(self, rules: EntrySet, book: Rulebook | None) -> Rules:
+    def _shared(self, rules: EntrySet, book: Rulebook | None, defence: Defence | None) -> Rules:
         """One Rules for each list, since texts and probes made from it are kept with it."""
-        return self._rules.setdefault((id(rules), id(book)), Rules(rules, book=book))
+        made = Rules(rules, book=book, defence=defence)
+        return self._rules.setdefault((id(rules), id(book), defence), made)
 
 
 class NetnsGateway:
@@ -110,7 +119,8 @@ class NetnsGateway:
         """Send for so long; every packet is counted by who sent, dropped, lost or received it."""
         waited = _run_queue_wait()
         with _as_lab_error():
-            seen = self._trial(stream, seconds)
+            found = self._trial(stream, seconds)
+        seen = found.trial
         waited = _run_queue_wait() - waited
         return Measured(
             seconds=seen.seconds,
@@ -120,9 +130,23 @@ class NetnsGateway:
             cpu_ns=seen.cpu_ns,
             program_ns=seen.program_ns,
             latency_us=seen.latency_us,
+            classes=found.classes,
+            limit_error=found.limit_error,
+            limit_worst=found.limit_worst,
         )
 
-    def _trial(self, stream: Stream, seconds: float) -> Trial:
+    def _trial(self, stream: Stream, seconds: float) -> Blended:
+        if stream.classes:
+            return self._blended(stream, seconds)
+        return Blended(self._plain(stream, seconds))
+
+    def _blended(self, stream: Stream, seconds: float) -> Blended:
+        """Several classes of packets at once."""
+        sent = blend(self._chain, stream.traffic, stream.classes)
+        defence = self._rules.defence
+        return blended_trial(self._chain, self._system, sent, stream.traffic, defence, seconds, stream.pps)
+
+    def _plain(self, stream: Stream, seconds: float) -> Trial:
         flow, book = self._flow(stream), self._rules.book
         if book is None:
             pps, count_runs = stream.pps, stream.program_stats

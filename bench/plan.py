@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.bars import parts
+from bench.defence import Defence, Limit
 from bench.lists import Counts
 from bench.points import ProfileName, Traffic
 from bench.records import Role
 from bench.rulebook import Size
-from bench.scenario import Profile, Scenario
+from bench.scenario import OF_CLASSES, Profile, Scenario
 
-RULELESS = ("none", "xdp-null", "xdp-touch")
+RULELESS = ("none", "xdp-null", "xdp-touch", "xdp-lru-flows")
 """Systems that do the same whatever the rules: one gateway serves every point of a group."""
+
+LISTS_ONLY = ("neurowall-lists",)
+"""Systems whose features beside the lists are off."""
 
 # Seconds on 2 cores: a chain with an empty system made and removed; of others start and each entry; what a
 # trial takes beyond its length, gates included.
@@ -25,11 +29,15 @@ _CHAIN = 0.3
 _LOAD = {
     "neurowall": (0.8, 2.5e-6),
     "neurowall-classic": (0.8, 2.5e-6),
+    "neurowall-lists": (0.8, 2.5e-6),
     "nft-set": (0.05, 3e-6),
+    "nft-limit": (0.1, 3e-6),
     "nft-linear": (0.05, 2e-5),
     "ipset": (0.05, 4e-6),
 }
 _TRIAL_OVERHEAD = 0.04
+_DEFENDED = 0.15
+"""Of a trial with features beside the lists: gates prove each, a flood drains the limits before it counts."""
 _RULE, _TRACKED = 1e-3, 0.25
 """Of a stateful rule, and of a trial with any: connection tracking is emptied, gates have more parts."""
 
@@ -43,6 +51,8 @@ class Station:
     counts: Counts
     null_verdict: Literal["drop", "pass"] = "drop"
     rules: Size | None = None
+    defence: Defence | None = None
+    queues: int = 1
 
     def __str__(self) -> str:
         words = [self.system]
@@ -52,7 +62,16 @@ class Station:
             words.append("pass")
         if self.system not in RULELESS:
             words += [text for text in (self.counts.short, str(self.rules or "")) if text]
+        if self.defence is not None:
+            words += [*self.defence.features, *(f"{limit.packets_per_second}pps" for limit in self.limits)]
+        if self.queues > 1:
+            words.append(f"{self.queues}q")
         return "-".join(words)
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Those that it has."""
+        return () if self.defence is None else self.defence.limits
 
 
 @dataclass(frozen=True)
@@ -152,8 +171,16 @@ class Plan:
             rules = _RULE * station.rules.rules if station.rules else 0.0
             stations += _CHAIN + start + per_entry * entries + rules + self.profile.warmup_seconds
         tracked = _TRACKED * sum(arm.station.rules is not None for arm in arms)
+        tracked += sum(map(self._defended_seconds, arms))
         each = self.profile.trial_seconds + _TRIAL_OVERHEAD
         return stations + self.profile.rounds * (len(arms) * each + tracked)
+
+    def _defended_seconds(self, arm: Arm) -> float:
+        """Of a trial: until the buckets of limits are full again, where that is waited for."""
+        if arm.station.defence is None:
+            return 0.0
+        paced = any(one.name == "paced" for one in self.scenario.traffic_at(arm.point).classes)
+        return _DEFENDED + (arm.station.defence.refill_seconds("udp") if paced else 0.0)
 
 
 Available = Callable[[str, Counts], str | None]
@@ -198,12 +225,13 @@ def packets(scenario: Scenario, point: str) -> Packets:
 
 
 def _together(scenario: Scenario, points: Sequence[str]) -> list[list[str]]:
-    """Points with the same rules share gateways, those with the same packets the controls' measurements.
+    """Points with the same rules and features share gateways.
 
-    Points that a bar compares are together for its sake.
+    Those with the same packets share the controls' measurements, and points that a bar compares are together
+    for its sake.
     """
     groups = [[point] for point in points]
-    rules = {point: scenario.points[point].counts for point in points}
+    rules = {point: _configured(scenario, point) for point in points}
     sent = {point: packets(scenario, point) for point in points}
     pairs = [(a, b) for a in points for b in points if rules[a] == rules[b] or sent[a] == sent[b]]
     compared = [parts(bar.ratio) for bar in scenario.bars if bar.ratio is not None]
@@ -214,6 +242,12 @@ def _together(scenario: Scenario, points: Sequence[str]) -> list[list[str]]:
             ours[0].extend(ours[1])
     order = {point: number for number, point in enumerate(points)}
     return [sorted(group, key=order.__getitem__) for group in groups]
+
+
+def _configured(scenario: Scenario, point: str) -> tuple[object, ...]:
+    """What gateways are made for; those with more queues are another machine."""
+    generators = scenario.traffic_at(point).generators
+    return scenario.points[point].counts, scenario.defence_at(point), generators
 
 
 def stations_of(arms: Sequence[Arm]) -> dict[Station, tuple[str, ...]]:
@@ -230,9 +264,10 @@ def _arms(scenario: Scenario, points: list[str], skipped: dict[tuple[str, str], 
     for point in points:
         present = [s for s in scenario.systems_at(point) if (s, point) not in skipped]
         wanted: list[tuple[str, Role]] = [(system, "measured") for system in present]
-        if scenario.control.same in present:
+        judged_alone = scenario.metrics_at(point)[0] in OF_CLASSES  # no ratio is made of it
+        if scenario.control.same in present and not judged_alone:
             wanted.append((scenario.control.same, "same"))
-        if scenario.control.system in present:
+        if scenario.control.system in present and not judged_alone:
             wanted.append((scenario.control.system, "fixed"))
         for system, role in wanted:
             key = _station(scenario, system, role, point, points[0]), role, packets(scenario, point)
@@ -245,4 +280,8 @@ def _station(scenario: Scenario, system: str, role: Role, point: str, first: str
     spec = scenario.points[first if system in RULELESS else point]
     verdict = scenario.traffic_at(point).null_verdict if system == "xdp-null" else "drop"
     own: Role = "same" if role == "same" else "measured"
-    return Station(system, own, Counts(*spec.counts), verdict, spec.size)
+    defence = None if system in RULELESS else scenario.defence_at(point)
+    if defence is not None and system in LISTS_ONLY:
+        defence = defence.only(())
+    queues = scenario.traffic_at(point).generators
+    return Station(system, own, Counts(*spec.counts), verdict, spec.size, defence, queues)

@@ -3,19 +3,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from bench.bars import Model
+from bench.classes import TURNS, TrafficClass
+from bench.defence import Features, Limit
 from bench.rulebook import SMALLEST, Size
 
 SystemName = Literal[
-    "none", "xdp-null", "xdp-touch", "neurowall", "neurowall-classic", "nft-set", "nft-linear", "ipset"
+    "none",
+    "xdp-null",
+    "xdp-touch",
+    "neurowall",
+    "neurowall-classic",
+    "neurowall-lists",
+    "xdp-lru-limiter",
+    "xdp-lru-flows",
+    "nft-set",
+    "nft-limit",
+    "nft-linear",
+    "ipset",
 ]
 ProfileName = Literal["ci", "quick", "standard", "rfc"]
 Family = Literal[4, 6]
-Sources = Literal["listed", "near-listed", "fixed-set", "accepted"]
+Sources = Literal["listed", "near-listed", "fixed-set", "accepted", "classes"]
 Position = Literal["uniform", "first", "last", "miss"]
 Connections = Literal["known", "opened"]
 """What packets of accepted sources are to connection tracking.
@@ -36,6 +50,8 @@ class Traffic(Model):
     `fixed-set`: `set_size` sources drawn once from the entries that all points of the same shape have, so
     that these points are measured with the very same packets.
     `accepted`: sources that the stateful rules of all points accept; see Connections for how many.
+    `classes`: several classes of packets mixed, each with sources of its own. A flood of them is what limits
+    must drop, all but a hundredth of it; of clean ones the receiver's counts by class are what is judged.
     """
 
     kind: Literal["flood", "clean"]
@@ -63,14 +79,22 @@ class Traffic(Model):
     load: float | None = Field(
         None,
         gt=0,
-        le=1,
+        le=4,
         description="offered rate as a share of what the control system does flat out; default flat out",
     )
+    pps: int | None = Field(None, ge=1, description="offered rate in packets a second; default flat out")
+    classes: tuple[TrafficClass, ...] = Field((), description="of sources `classes`")
+    generators: Literal[1, 2] = Field(1, description="two: the same from two CPUs at once")
 
     @property
     def dropped(self) -> bool:
         """Whether a firewall must drop these packets; otherwise every one must reach the server."""
         return self.kind == "flood" and self.position != "miss"
+
+    @property
+    def paced(self) -> bool:
+        """Whether it is sent at a rate, not flat out."""
+        return self.load is not None or self.pps is not None
 
     @property
     def null_verdict(self) -> Literal["drop", "pass"]:
@@ -95,7 +119,24 @@ class Traffic(Model):
             return "accepted sources are of clean IPv4 traffic, without IPv6"
         if self.connections != "known" and self.sources != "accepted":
             return "connections are opened by accepted sources only"
-        return None
+        return next(self._problems_of_classes(), None)
+
+    def _problems_of_classes(self) -> Iterator[str]:
+        if self.load is not None and self.pps is not None:
+            yield "a rate is a load or packets a second, not both"
+        if (self.sources == "classes") != bool(self.classes):
+            yield "sources `classes` go with classes, and these with them"
+        if self.classes and (self.family != 4 or self.ipv6_share):
+            yield "classes are of IPv4 packets"
+        if len({one.name for one in self.classes}) < len(self.classes):
+            yield "two classes have the same name"
+        if sum(one.share for one in self.classes) > TURNS:
+            yield f"shares of classes make more than {TURNS} together"
+        if self.load is not None and self.load > 1 and not self.classes:
+            yield "a load above 1 is of classes only: what of them is not sent counts as lost"
+        if self.generators == 2 and not (self.classes and self.load is None):
+            yield "two generators send classes, at no load"
+        yield from (why for one in self.classes if (why := one.problem()))
 
     @property
     def accepted_count(self) -> int:
@@ -122,7 +163,12 @@ class Point(Model):
     sources: Sources | None = Field(None, description="such sources instead of the scenario's")
     position: Position | None = Field(None, description="this position instead of the scenario's")
     ipv6_share: float | None = Field(None, ge=0, le=0.5, description="instead of the scenario's")
-    load: float | None = Field(None, gt=0, le=1, description="instead of the scenario's")
+    load: float | None = Field(None, gt=0, le=4, description="instead of the scenario's")
+    pps: int | None = Field(None, ge=1, description="instead of the scenario's")
+    classes: tuple[TrafficClass, ...] | None = Field(None, description="instead of the scenario's")
+    generators: Literal[1, 2] | None = Field(None, description="instead of the scenario's")
+    features: Features = None
+    limits: tuple[Limit, ...] | None = Field(None, description="instead of those of the scenario's `defence`")
     systems: tuple[SystemName, ...] | None = Field(None, description="only these systems (default: all)")
     systems_in: dict[ProfileName, tuple[SystemName, ...]] = Field(
         {}, description="by profile: of those only these"

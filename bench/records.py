@@ -5,10 +5,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
+
+from bench.classes import ATTACKS, ClassCount
+
+OFFERED = 0.99
+"""Share of the packets of a fixed rate that must have been sent, or what is missing counts as lost."""
+EXCESS = 1.05
+"""Of what limits allow, how much more is taken for theirs and not for attack traffic that passed."""
 
 Role = Literal["measured", "same", "fixed", "flat", "warmup"]
 """`measured` counts; `same` is the other arm of the A/A pair; `fixed` the control with one source; `flat` the
@@ -67,7 +74,9 @@ class Measured:
 
     `unsent` packets are those that a paced generator should have sent besides. `cpu_ns` is the gateway's CPU
     time for each packet and `program_ns` that of its XDP program, where they were measured; `latency_us` the
-    time from sender to receiver by quantile ("p50", "p99", ...), where packets carried a stamp.
+    time from sender to receiver by quantile ("p50", "p99", ...), where packets carried a stamp. `classes` are
+    the counts of each class of packets; `limit_error` and `limit_worst` how far paced sources were from what
+    limits admit, in the mean and at most.
     """
 
     seconds: float
@@ -77,6 +86,9 @@ class Measured:
     cpu_ns: float | None = None
     program_ns: float | None = None
     latency_us: Mapping[str, float] = field(default_factory=dict)
+    classes: tuple[ClassCount, ...] = ()
+    limit_error: float | None = None
+    limit_worst: float | None = None
 
     def rate(self, metric: str) -> float:
         """Mpps of packets dropped by the system's own count, or delivered by the receiver's."""
@@ -89,7 +101,44 @@ class Measured:
             return self.rate(metric)
         if metric == "cpu_ns_per_packet":
             return self.cpu_ns
+        if metric in _BY_CLASS:
+            return _BY_CLASS[metric](self)
         return self.latency_us.get(metric.removeprefix("latency_").removesuffix("_us"))
+
+    @property
+    def offered_share(self) -> float:
+        """Of the packets of a fixed rate those that were sent; 1 flat out."""
+        wanted = self.ledger.sent + self.unsent
+        return self.ledger.sent / wanted if wanted else 1.0
+
+    @property
+    def legit_loss(self) -> float | None:
+        """Share of legitimate packets that did not arrive; None without any.
+
+        What an overloaded gateway could not be sent is lost as well.
+        """
+        found = next((one for one in self.classes if one.name == "legit"), None)
+        if found is None or not found.sent:
+            return None
+        share = self.offered_share
+        wanted = found.sent if share >= OFFERED else found.sent / share
+        return max(0.0, 1 - found.passed / wanted)
+
+    @property
+    def attack_passed(self) -> float | None:
+        """Share of attack packets that arrived beyond what limits allow; None without any."""
+        attacks = [one for one in self.classes if one.name in ATTACKS]
+        sent = sum(one.sent for one in attacks)
+        over = sum(max(0.0, one.passed - EXCESS * (one.allowed or 0.0)) for one in attacks)
+        return over / sent if sent else None
+
+
+_BY_CLASS: Mapping[str, Callable[[Measured], float | None]] = {
+    "legit_loss_ratio": lambda seen: seen.legit_loss,
+    "attack_pass_ratio": lambda seen: seen.attack_passed,
+    "limit_error_ratio": lambda seen: seen.limit_error,
+    "limit_worst_ratio": lambda seen: seen.limit_worst,
+}
 
 
 @dataclass(frozen=True)
@@ -182,5 +231,7 @@ def _restore(name: str, value: Any) -> Any:
     if name in ("before", "after") and value is not None:
         return Gate(**value)
     if name == "measured" and value is not None:
-        return Measured(**{**value, "ledger": Ledger(**value["ledger"]), "core": Core(**value["core"])})
+        classes = tuple(ClassCount(**one) for one in value.get("classes", ()))
+        parts = {"ledger": Ledger(**value["ledger"]), "core": Core(**value["core"]), "classes": classes}
+        return Measured(**{**value, **parts})
     return value

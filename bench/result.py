@@ -121,6 +121,21 @@ class GateRow(_Model):
     detail: str = Field("", description="what the first failed gate saw")
 
 
+class ClassRow(_Model):
+    """What became of one class of packets, over all trials of a system at a point.
+
+    `sent` is the generator's count, `passed` the receiver's. `allowed`: how many could pass by the limits of
+    the policy; 0: none, null: no limit is asked about them.
+    """
+
+    system: str
+    point: str
+    name: str
+    sent: int
+    passed: int
+    allowed: int | None
+
+
 class Void(_Model):
     """A system whose figures at a point are worth nothing, and why."""
 
@@ -187,6 +202,7 @@ class Result(_Model):
     ledger: list[LedgerRow]
     gates: list[GateRow]
     void: list[Void]
+    classes: list[ClassRow] = Field([], description="confusion matrix: what became of each class of packets")
     skipped: list[Skip]
     environment: dict[str, Any]
     run: RunInfo

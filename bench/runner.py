@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from bench import classsources, sources
 from bench import plan as planning
-from bench import sources
 from bench.evaluate import derive
 from bench.lab import Gateway, Lab, LabError, Stream
 from bench.lists import Counts
@@ -84,6 +84,9 @@ class Runner:
         traffic, lists = wanted.traffic, (self._rules[wanted.drawn_from], self._rules[wanted.clean_of])
         if traffic.sources == "accepted" and (book := self._book(self._plan.scenario.book)):
             return Stream(traffic, book.sources(traffic.accepted_count, rng))
+        if traffic.classes:
+            classes = classsources.draw(traffic.classes, lists[0].v4, rng)
+            return Stream(traffic, classes[traffic.classes[0].name], classes=classes, pps=traffic.pps)
         families = (traffic.family, 6) if traffic.ipv6_share else (traffic.family,)
         drawn = {f: sources.draw(traffic, lists[0].family(f), rng, lists[1].family(f)) for f in families}
         second = drawn[6] if traffic.ipv6_share else None
@@ -132,7 +135,8 @@ class Runner:
             traffic, rules = self._plan.scenario.traffic_at(points[0]), self._rules[station.counts]
             try:
                 book = self._book(station.rules)
-                gateway = self._lab.place(station.system, rules, traffic, f"b{block}-{station}", book)
+                label = f"b{block}-{station}"
+                gateway = self._lab.place(station.system, rules, traffic, label, book, station.defence)
                 gateways.callback(gateway.close)
                 parities[station] = gateway.parity()
                 self.systems.setdefault(station.system, gateway.describe())
@@ -201,7 +205,8 @@ class Runner:
         stream = self._stream(arm.point)
         if arm.role == "fixed":
             second = None if stream.sources6 is None else stream.sources6[:1]
-            return dataclasses.replace(stream, sources=stream.sources[:1], sources6=second)
+            one = {name: column[:1] for name, column in stream.classes.items()}
+            return dataclasses.replace(stream, sources=stream.sources[:1], sources6=second, classes=one)
         if (load := stream.traffic.load) is None:
             return stream
         if not rates.get(arm.point):

@@ -20,6 +20,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from bench.bars import NAME, Bar, MetricName, Model, parts, wrong
+from bench.defence import Defence
 from bench.points import Point, ProfileName, SystemName, Traffic
 from bench.rulebook import SMALLEST, Size
 from neurowall.model.errors import PolicyError
@@ -31,13 +32,20 @@ if TYPE_CHECKING:
 DIRECTORY = Path(__file__).resolve().parent.parent / "scenarios"
 
 RATES: tuple[MetricName, ...] = ("drop_mpps", "forward_mpps")
-JUDGED: tuple[MetricName, ...] = (*RATES, "cpu_ns_per_packet", "latency_p99_us")
+OF_CLASSES: tuple[MetricName, ...] = (
+    "legit_loss_ratio",
+    "attack_pass_ratio",
+    "limit_error_ratio",
+    "limit_worst_ratio",
+)
+"""Metrics that are counted by class of packets."""
+JUDGED: tuple[MetricName, ...] = (*RATES, "cpu_ns_per_packet", "latency_p99_us", *OF_CLASSES)
 """What can be judged trial by trial, and so stand first among the metrics."""
 STATEFUL: tuple[SystemName, ...] = ("none", "neurowall", "neurowall-classic", "nft-linear")
 """Systems that can be given stateful rules, and the one that filters nothing."""
 
 
-_OF_TRAFFIC = {"family", "sources", "position", "connections", "ipv6_share", "load"}
+_OF_TRAFFIC = {"family", "sources", "position", "connections", "ipv6_share", "load", "pps", "generators"}
 
 
 class ScenarioError(Exception):
@@ -98,6 +106,9 @@ class Scenario(Question):
     systems: tuple[SystemName, ...] = Field(min_length=1)
     points: dict[Annotated[str, Field(pattern=f"^{NAME}$")], Point] = Field(min_length=1)
     traffic: Traffic
+    defence: Defence | None = Field(
+        None, description="features beside the lists; default: what each system does by itself"
+    )
     metrics: tuple[MetricName, ...] = Field(
         min_length=1, description="the first is the one whose ratios are judged"
     )
@@ -122,8 +133,9 @@ class Scenario(Question):
         if why := traffic.problem():
             raise wrong(why, "points", name)
         self._check_rules(name, point, traffic)
+        self._check_defence(name, point, traffic)
         for family in (traffic.family, *((6,) if traffic.ipv6_share else ())):
-            if traffic.sources != "accepted" and point.entries_of(family) == 0:
+            if traffic.sources not in ("accepted", "classes") and point.entries_of(family) == 0:
                 raise wrong(f"sends IPv{family} traffic but has no IPv{family} entries", "points", name)
         if traffic.sources == "fixed-set" and traffic.set_size > self.smallest(name).entries_of(
             traffic.family
@@ -146,6 +158,19 @@ class Scenario(Question):
         for system in self.systems_at(name) if point.rules is not None else ():
             if system not in STATEFUL:
                 raise wrong(f"'{system}' has no stateful rules", "points", name)
+
+    def _check_defence(self, name: str, point: Point, traffic: Traffic) -> None:
+        """Features are chosen among those of the scenario, and limits are what their traffic needs."""
+        if self.defence is None and (point.features is not None or point.limits is not None):
+            raise wrong("there is no `defence` to choose from", "points", name)
+        defence, names = self.defence_at(name), {one.name for one in traffic.classes}
+        if {"flood", "paced"} & names and not (defence and defence.limits):
+            raise wrong("floods and paced classes need limits", "points", name)
+        if "listed" in names and not point.entries_of(4):
+            raise wrong("listed sources need IPv4 entries", "points", name)
+        for metric in self.metrics:
+            if metric in OF_CLASSES and not names:
+                raise wrong(f"{metric} is of classes of packets", "points", name)
 
     def _check_bar(self, number: int, bar: Bar) -> None:
         if bar.metric is not None:
@@ -173,8 +198,29 @@ class Scenario(Question):
 
     def traffic_at(self, point: str) -> Traffic:
         """The scenario's traffic with what the point has of its own."""
-        own = self.points[point].model_dump(include=_OF_TRAFFIC)
+        spec = self.points[point]
+        own = spec.model_dump(include=_OF_TRAFFIC) | {"classes": spec.classes}
         return self.traffic.model_copy(update={name: v for name, v in own.items() if v is not None})
+
+    def defence_at(self, point: str) -> Defence | None:
+        """What is on there beside the lists; None: what each system does by itself."""
+        spec = self.points[point]
+        if self.defence is None:
+            return None
+        own = {} if spec.limits is None else {"limits": spec.limits}
+        found = self.defence.model_copy(update=own)
+        return found if spec.features is None else found.only(spec.features)
+
+    def base_of(self, point: str) -> str | None:
+        """The point with the same rules and packets but no feature, over which one's cost is told."""
+        if self.defence is None or not (defence := self.defence_at(point)) or not defence.features:
+            return None
+        alike = (
+            base
+            for base, spec in self.points.items()
+            if spec.counts == self.points[point].counts and self.traffic_at(base) == self.traffic_at(point)
+        )
+        return next((base for base in alike if not (self.defence_at(base) or Defence()).features), None)
 
     def metrics_at(self, point: str) -> tuple[MetricName, ...]:
         """The scenario's metrics; where packets must arrive, the rate is of those that did."""

@@ -14,13 +14,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench import stats
-from bench.records import Core, Difference, Gate, Ledger, Load, Record, Role, Trial
-from bench.result import Control, GateRow, LedgerRow, Void
+from bench.records import OFFERED, Core, Difference, Gate, Ledger, Load, Record, Role, Trial
+from bench.records import Measured as Seen
+from bench.result import ClassRow, Control, GateRow, LedgerRow, Void
 from bench.rows import Cell, gate_row, ledger_row, unproven, voided
 from bench.scenario import Scenario
 
-OFFERED = 0.99
-"""Share of the packets of a fixed rate that must have been sent."""
+LIMITED = 0.01
+"""Share of a flood that limits may let through: more, and it is not their drops that are measured."""
+
+BEYOND = 1.2
+"""How many times what limits admit paced sources must have sent."""
+HIGHEST_LOAD = 0.9
+"""Above this share of what it does flat out not even the empty system need keep a pace."""
 
 PACED: tuple[Role, ...] = ("measured", "same")
 """Trials that keep the point's load, if it has one; the others are flat out."""
@@ -102,29 +108,70 @@ def _bad_trials(run: Measured) -> Iterable[tuple[Cell, str]]:
         if trial.measured is None:
             yield cell, f"no trial: {_shorten(trial.problem or 'unknown')}"
             continue
-        dropped = run.scenario.traffic_at(trial.point).dropped
-        if reason := _betrayed(trial.system, trial.measured.ledger, dropped=dropped):
+        traffic = run.scenario.traffic_at(trial.point)
+        if traffic.classes:
+            reason = _of_classes(trial.system, trial.measured, dropped=traffic.dropped)
+        else:
+            reason = _betrayed(trial.system, trial.measured.ledger, dropped=traffic.dropped)
+        if reason:
             yield cell, reason
+
+
+def _of_classes(system: str, seen: Seen, *, dropped: bool) -> str | None:
+    """The same of classes of packets, in a flood of which limits let something through."""
+    if why := unproven(seen.ledger):
+        return why
+    paced = next((one for one in seen.classes if one.name == "paced" and one.allowed), None)
+    if paced is not None and paced.sent < BEYOND * (paced.allowed or 0.0):
+        return f"paced sources sent {paced.sent} packets, too few to exceed what limits admit"
+    if not dropped:
+        return None if seen.ledger.delivered else "nothing reached the server"
+    if system in ("none", "xdp-null"):
+        return _betrayed(system, seen.ledger, dropped=True)
+    over = seen.attack_passed or 0.0
+    if _flood_passed(seen) > LIMITED and over > 0:
+        return f"more than {LIMITED:.0%} of the flood got through, and more than limits admit"
+    return None
+
+
+def _flood_passed(seen: Seen) -> float:
+    """Share of a flood that got through."""
+    flood = [one for one in seen.classes if one.name != "legit"]
+    sent = sum(one.sent for one in flood)
+    return sum(one.passed for one in flood) / sent if sent else 0.0
 
 
 def overloaded(run: Measured) -> list[Void]:
     """Cells that could not be sent the offered rate: what they would have cost at it is not known.
 
-    Systems slower than the load that others take are a finding, not a fault of the run.
+    Systems slower than the load that others take are a finding, not a fault of the run. So are those so slow
+    that what limits admit is no small part of the flood that they took: it is not dropping that they did.
     """
-    shares = {cell: _offered_share(run, *cell) for cell in run.cells()}
-    return [
-        Void(
-            system=system, point=point, reasons=[f"only {share:.1%} of the offered rate could be sent to it"]
-        )
-        for (system, point), share in shares.items()
+    shares = {cell: _offered_share(run, *cell) for cell in run.cells() if not _loss_counts(run, cell[1])}
+    slow = {
+        cell: f"only {share:.1%} of the offered rate could be sent to it"
+        for cell, share in shares.items()
         if share is not None and share < OFFERED
-    ]
+    }
+    for trial in run.trials:
+        cell = trial.system, trial.point
+        is_flood = cell[0] not in ("none", "xdp-null") and run.scenario.traffic_at(cell[1]).dropped
+        if is_flood and trial.measured and (share := _flood_passed(trial.measured)) > LIMITED:
+            slow[cell] = f"limits let {share:.1%} of the flood through, as much as they may at so low a rate"
+    return [Void(system=system, point=point, reasons=[why]) for (system, point), why in slow.items()]
+
+
+def _loss_counts(run: Measured, point: str) -> bool:
+    """Whether what could not be sent counts as lost there, and so is a figure and no reason to have none.
+
+    Paced sources only have to send more than limits admit, which is asked of each trial.
+    """
+    return bool(run.scenario.traffic_at(point).classes)
 
 
 def _offered_share(run: Measured, system: str, point: str) -> float | None:
     """Share of the packets of a fixed rate that were sent; None where traffic is flat out or was not sent."""
-    if run.scenario.traffic_at(point).load is None:
+    if not run.scenario.traffic_at(point).paced:
         return None
     paced = [
         trial.measured
@@ -185,7 +232,7 @@ def _sources(run: Measured, point: str) -> Iterable[Control]:
 
 def _core(run: Measured, point: str) -> Iterable[Control]:
     """Was the gateway's core the bottleneck? Stolen time is not time to spare."""
-    if run.scenario.traffic_at(point).load is not None:
+    if run.scenario.traffic_at(point).paced:
         return
     bar, cores = run.scenario.control.core_busy, _cores(run, point)
     if total := sum(core.total for core in cores):
@@ -196,7 +243,9 @@ def _core(run: Measured, point: str) -> Iterable[Control]:
 
 
 def _offered(run: Measured, point: str) -> Iterable[Control]:
-    """Could the generator keep the pace at all? The empty system shows it."""
+    """Could the generator keep the pace at all? The empty system shows it, below its own limit."""
+    if (run.scenario.traffic_at(point).load or 0.0) > HIGHEST_LOAD:
+        return
     value = _offered_share(run, run.scenario.control.system, point)
     if value is not None:
         verdict: stats.Verdict = "pass" if value >= OFFERED else "fail"
@@ -240,6 +289,32 @@ def ledger(run: Measured) -> list[LedgerRow]:
     """Where the packets went, by cell; a trial that serves several points counts at its own."""
     own = _by_cell(run, lambda t: t.measured is not None and not t.shared)
     return [ledger_row(cell, [t.measured.ledger for t in trials if t.measured]) for cell, trials in own]
+
+
+def classes(run: Measured) -> list[ClassRow]:
+    """What became of each class of packets, by cell; the trials with one source of each are left out."""
+    rows = []
+    for (system, point), trials in _by_cell(run, lambda t: t.measured is not None and not t.shared):
+        counts = [one for t in trials if t.measured and t.role in PACED for one in t.measured.classes]
+        for name in dict.fromkeys(one.name for one in counts):
+            own = [one for one in counts if one.name == name]
+            allowed = [one.allowed for one in own]
+            rows.append(
+                ClassRow(
+                    system=system,
+                    point=point,
+                    name=name,
+                    sent=sum(one.sent for one in own),
+                    passed=sum(one.passed for one in own),
+                    allowed=_allowed([value for value in allowed if value is not None]),
+                )
+            )
+    return rows
+
+
+def _allowed(values: Sequence[float]) -> int | None:
+    """The sum of what could pass; None where nothing limits."""
+    return round(sum(values)) if values else None
 
 
 def gates(run: Measured) -> list[GateRow]:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics against the number of rules: which points of a result make a curve, and its lines."""
+"""Metrics against the number of rules, or the offered rate: which points make a curve, and its lines."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bench import scenario as scenarios
 from bench.plan import RULELESS
@@ -12,6 +13,9 @@ from bench.points import Point
 from bench.report import text
 from bench.result import Metric, Result
 from bench.scenario import Scenario
+
+if TYPE_CHECKING:
+    from bench.operations.scenario import Operations
 
 _KINDS = ("IPv4 hosts", "IPv4 prefixes", "IPv6 hosts", "IPv6 prefixes")
 _OF_RULES = ("load_seconds", "memory_mib", "daemon_pss_mib", "kernel_maps_mib")
@@ -26,18 +30,23 @@ _TITLES = {
     "kernel_maps_mib": "Memory of kernel maps",
     "cpu_ns_per_packet": "CPU time of a packet",
     "latency_p99_us": "Latency, 99th percentile",
+    "legit_loss_ratio": "Legitimate packets lost",
+    "attack_pass_ratio": "Attack packets passed beyond the limits",
 }
 _SOURCES = {
     "fixed-set": "All points were sent the same sources.",
     "listed": "Sources were uniform over all entries, other ones at each point.",
     "near-listed": "Sources were near listed ones, other ones at each point.",
     "accepted": "All points were sent the same sources, which the rules accept.",
+    "classes": "All points were sent the same classes of packets; see the table of what became of each.",
 }
+RULES, LOAD = "rules", "offered rate, % of what the empty system forwards"
+"""What is on the axis of a curve."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric against the number of rules: by system, by size.
+    """One metric against the number of rules, or the offered rate in per cent: by system, by size.
 
     `points` are those of the scenario whose figures it holds.
     """
@@ -48,10 +57,11 @@ class Curve:
     note: str
     points: tuple[str, ...]
     lines: Mapping[str, Mapping[int, Metric]]
+    axis: str = RULES
 
     @property
     def sizes(self) -> list[int]:
-        """Every number of rules that was measured."""
+        """Every number of rules, or every rate, that was measured."""
         return sorted({size for line in self.lines.values() for size in line})
 
 
@@ -64,10 +74,13 @@ def of(result: Result) -> list[Curve]:
         series: dict[Hashable, list[str]] = {}
         for point, spec in asked.points.items():
             if point in measured:
-                sent = asked.traffic_at(point) if isinstance(asked, Scenario) else None
-                series.setdefault((spec.kind, None if metric in _OF_RULES else sent), []).append(point)
+                series.setdefault((spec.kind, _alike(asked, metric, point)), []).append(point)
         for points in series.values():
-            curve = _curve(result, metric, points, asked.points, _note(asked, metric, points[0]))
+            sizes = {point: _size(asked, point) for point in points}
+            curve = _curve(result, metric, sizes, asked.points, _note(asked, metric, points[0]))
+            if _by_load(asked, points[0]):
+                title = f"{_TITLES.get(metric, metric)}, by offered rate"
+                curve = replace(curve, title=title, axis=LOAD)
             if len(curve.sizes) >= 2:
                 drawn.append(curve)
     order = list(asked.points)
@@ -82,15 +95,36 @@ def short(size: int) -> str:
     return str(size)
 
 
+def _by_load(asked: object, point: str) -> bool:
+    """Whether points differ in the rate at which classes of packets are sent."""
+    return isinstance(asked, Scenario) and bool((sent := asked.traffic_at(point)).classes and sent.load)
+
+
+def _alike(asked: object, metric: str, point: str) -> Hashable:
+    """What points must have in common to be on one curve of that metric."""
+    if not isinstance(asked, Scenario) or metric in _OF_RULES:
+        return None
+    sent, features = asked.traffic_at(point), asked.defence_at(point)
+    return (sent.model_copy(update={"load": None}), "load") if _by_load(asked, point) else (sent, features)
+
+
+def _size(asked: Scenario | Operations, point: str) -> int:
+    """Where a point is on the axis."""
+    if isinstance(asked, Scenario) and _by_load(asked, point):
+        return round(100 * (asked.traffic_at(point).load or 0.0))
+    return asked.points[point].total
+
+
 def _curve(
-    result: Result, metric: str, points: Sequence[str], specs: Mapping[str, Point], note: str
+    result: Result, metric: str, sizes: Mapping[str, int], specs: Mapping[str, Point], note: str
 ) -> Curve:
+    points = list(sizes)
     lines: dict[str, dict[int, Metric]] = {}
     for key, found in result.metrics.items():
         system, name, point = text.split(key)
         idle = metric in _OF_RULES and system in RULELESS
         if name == metric and point in points and not idle and not _is_the_reference(result, key, metric):
-            lines.setdefault(system, {}).setdefault(specs[point].total, found)
+            lines.setdefault(system, {}).setdefault(sizes[point], found)
     kinds = [kind for kind, present in zip(_KINDS, specs[points[0]].shape, strict=True) if present]
     kinds += ["stateful rules"] if specs[points[0]].rules is not None else []
     title = f"{_TITLES.get(metric, metric)}, by number of {' and '.join(kinds)}"

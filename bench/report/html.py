@@ -53,6 +53,7 @@ def _page(result: Result) -> dict[str, Any]:
             for table in (
                 tables.metrics(result),
                 tables.ratios(result),
+                tables.classes(result),
                 tables.ledger(result),
                 tables.gates(result),
                 tables.skipped(result),

@@ -42,9 +42,8 @@ def draw(curve: Curve) -> str:
             f'<text class="name {kind}" x="{_NAMES}" y="{places[system] + 4:.1f}">{escape(system)}</text>'
         )
     parts.append(f'<text class="tick" x="{_LEFT - 6}" y="12" text-anchor="end">{escape(curve.unit)}</text>')
-    parts.append(
-        f'<text class="tick" x="{_RIGHT}" y="{HEIGHT - 4}" text-anchor="end">rules (log scale)</text>'
-    )
+    axis = f"{escape(curve.axis)} (log scale)"
+    parts.append(f'<text class="tick" x="{_RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{axis}</text>')
     label = escape(f"{curve.title}: {_words(curve)}", quote=True)
     return (
         f'<svg viewBox="0 0 {plots.WIDTH} {HEIGHT}" role="img" aria-label="{label}">'

@@ -40,7 +40,10 @@ def _scenario(result: Result) -> list[str]:
     for curve in curves.of(result):
         made = tables.curve(curve)
         parts += [f"### {made.title}", "", *_table(made)]
-    for table in (tables.metrics, tables.ratios, tables.ledger, tables.gates, tables.skipped):
+    made_of = (
+        tables.metrics, tables.ratios, tables.classes, tables.ledger, tables.gates, tables.skipped,
+    )  # fmt: skip
+    for table in made_of:
         if (made := table(result)).rows:
             parts += [f"### {made.title}", "", *_table(made)]
     return parts

@@ -63,6 +63,18 @@ def ledger(result: Result) -> Table:
     return Table(title, header, rows, (2, 3, 4, 6))
 
 
+def classes(result: Result) -> Table:
+    """The confusion matrix: what became of each class of packets."""
+    rows = []
+    for row in result.classes:
+        share = row.passed / row.sent if row.sent else 0.0
+        must = "pass" if row.allowed is None else f"at most {row.allowed:,}" if row.allowed else "none"
+        counts = (f"{row.sent:,}", f"{row.passed:,}", f"{row.sent - row.passed:,}")
+        rows.append((row.system, row.point, row.name, *counts, f"{share:.4%}", must))
+    header = ("system", "point", "class", "sent", "passed", "stopped", "passed share", "may pass")
+    return Table("What became of each class of packets", header, rows, (3, 4, 5, 6, 7))
+
+
 def gates(result: Result) -> Table:
     """What the gates saw."""
     rows = []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from bench.report import curves, text
 from bench.report.curves import Curve
-from bench.result import Figure, Result, Summary
+from bench.result import ClassRow, Figure, Result, Summary
 
 ROOM = 40
 """Columns for the names of metrics, where systems, interval and spread have theirs."""
@@ -40,6 +41,8 @@ def show(console: Console, summary: Summary, results: list[Result], directory: P
         for point in dict.fromkeys(text.split(key)[2] for key in result.metrics):
             if point not in on_curves:
                 _titled(console, f"at {point}", _rates(result, point))
+        if result.classes:
+            _titled(console, "what became of each class of packets", _classes(result))
         console.print()
         _evidence(console, result)
     console.print(Text.assemble("verdict: ", (text.WORDS[summary.verdict], _STYLE[summary.verdict])))
@@ -122,6 +125,29 @@ def _rates(result: Result, point: str) -> Table:
             system, values[0], rate, text.spread(result, f"{system}/{metrics[0]}@{point}"), *values[1:]
         )
     return table
+
+
+def _classes(result: Result) -> Table:
+    """One row for each class at each point, one column a system: the share that passed."""
+    table = _table()
+    systems = list(dict.fromkeys(row.system for row in result.classes))
+    for name in ("passed at", "class", "may pass", *systems):
+        table.add_column(name, justify="right" if name in systems else "left")
+    shares = {(row.point, row.name, row.system): row for row in result.classes}
+    for point, name in dict.fromkeys((row.point, row.name) for row in result.classes):
+        cells = [shares.get((point, name, system)) for system in systems]
+        table.add_row(point, name, _may_pass(cells), *(_passed(cell) for cell in cells))
+    return table
+
+
+def _passed(row: ClassRow | None) -> str:
+    return f"{row.passed / row.sent:.3%}" if row and row.sent else ""
+
+
+def _may_pass(rows: Sequence[ClassRow | None]) -> str:
+    """In words, since how many limits let through depends on how long a trial took."""
+    allowed = [row.allowed for row in rows if row]
+    return "all" if all(one is None for one in allowed) else "some" if any(allowed) else "none"
 
 
 def _evidence(console: Console, result: Result) -> None:

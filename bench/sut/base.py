@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from bench.defence import Defence, Feature
 from bench.rulebook import Rulebook
 from neurowall.model.entries import Entries, EntrySet
 
@@ -36,12 +37,14 @@ class RulesetRejected(SutError):
 class Rules:
     """What every system of a block must enforce: drop packets whose source is one of *entries*.
 
-    book: stateful rules, None where nothing is asked of the stateful layer.
+    book: stateful rules, None where nothing is asked of the stateful layer. defence: what XDP does besides,
+    None where each system has its defaults.
     Compared and hashed by identity, so that texts and probes made from it are made once.
     """
 
     entries: EntrySet
     book: Rulebook | None = field(default=None, kw_only=True)
+    defence: Defence | None = field(default=None, kw_only=True)
 
     def hosts(self, family: int) -> Entries:
         """Entries of full length."""
@@ -135,6 +138,14 @@ class Stateful(Protocol):
         """
 
 
+@runtime_checkable
+class Defending(Protocol):
+    """A system that has limits, or other features beside lists."""
+
+    enforces: tuple[Feature, ...]
+    """Those that it drops packets by."""
+
+
 def to_text(entries: Entries) -> list[str]:
     """Entries as text; much faster than asking each for it."""
     if entries.family == 6:
@@ -145,6 +156,11 @@ def to_text(entries: Entries) -> list[str]:
         f"{a}.{b}.{c}.{d}" if length == 32 else f"{a}.{b}.{c}.{d}/{length}"
         for (a, b, c, d), length in zip(octets, lengths.tolist(), strict=True)
     ]
+
+
+def text4(address: int) -> str:
+    """An IPv4 address in dots."""
+    return ".".join(str(address >> shift & 0xFF) for shift in (24, 16, 8, 0))
 
 
 def excerpt(text: str) -> str:

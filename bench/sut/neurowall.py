@@ -16,9 +16,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
+from bench.classes import SERVER_NETWORK, SERVER_NETWORK6
+from bench.defence import FEATURES, Feature
 from bench.measure import memory
 from bench.sut import nftcounter, nftrules
-from bench.sut.base import ConfigureReport, Gate, Rules, RulesetRejected, SutError, SystemCounters, excerpt
+from bench.sut.base import (
+    ConfigureReport,
+    Gate,
+    Rules,
+    RulesetRejected,
+    SutError,
+    SystemCounters,
+    excerpt,
+    text4,
+)
 from bench.traffic.wire import generator
 
 if TYPE_CHECKING:
@@ -39,9 +50,10 @@ class Neurowall:
     """One daemon guarding the gateway's interface to the client."""
 
     gate: Gate = "filter"
+    enforces: tuple[Feature, ...] = FEATURES
 
-    def __init__(self, engine: Engine = "buckets") -> None:
-        self.name = "neurowall" if engine == "buckets" else f"neurowall-{engine}"
+    def __init__(self, engine: Engine = "buckets", name: str | None = None) -> None:
+        self.name = name or ("neurowall" if engine == "buckets" else f"neurowall-{engine}")
         self.engine = engine
         self._chain: Chain | None = None
         self._daemon: Process | None = None
@@ -172,17 +184,28 @@ class Neurowall:
 def policy_text(engine: Engine, chain: "Chain", rules: Rules) -> str:
     """The policy file: one external interface, this engine, default capacities unless the rules need more.
 
-    With stateful rules the server's interface is internal.
+    With stateful rules, or features beside lists, the server's interface is internal.
     """
     counts = rules.counts
     larger = {kind: counts[kind] for kind, usual in _DEFAULT_CAPACITY.items() if counts[kind] > usual}
     capacity = "capacity:\n" + "".join(f"  {kind}: {count}\n" for kind, count in larger.items())
-    zones = [(chain.gateway_in.name, "external")]
-    if rules.book is not None:
-        zones.append((chain.gateway_out.name, "internal"))
-    listed = "".join(f"  - name: {name}\n    zone: {zone}\n    xdp: native\n" for name, zone in zones)
-    text = f"engine: {engine}\ninterfaces:\n{listed}{capacity if larger else ''}"
+    text = f"engine: {engine}\ninterfaces:\n{_interfaces(chain, rules)}{capacity if larger else ''}"
+    if rules.defence is not None:
+        text += rules.defence.policy()
     return text if rules.book is None else text + rules.book.yaml
+
+
+def _interfaces(chain: "Chain", rules: Rules) -> str:
+    """The client's is external; the server's is internal where anything is asked of it."""
+    outer, inner = chain.gateway_in.name, chain.gateway_out.name
+    text = f"  - name: {outer}\n    zone: external\n    xdp: native\n"
+    if rules.defence is not None:
+        text += f"    spoofing: {'drop' if rules.defence.spoofing else 'pass'}\n"
+    if rules.book is not None or rules.defence is not None:
+        text += f"  - name: {inner}\n    zone: internal\n    xdp: native\n"
+    if rules.defence is not None and rules.defence.spoofing:
+        text += f"    networks: [{text4(SERVER_NETWORK)}/24, {SERVER_NETWORK6}]\n"
+    return text
 
 
 def _command() -> list[str]:

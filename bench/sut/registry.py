@@ -7,7 +7,9 @@ from bench.sut.base import Gate, System
 from bench.sut.ipset import IpSet
 from bench.sut.neurowall import Neurowall
 from bench.sut.nft import NftLinear, NftSet
+from bench.sut.nftlimit import NftLimit
 from bench.sut.xdp import NoSystem, XdpNull, XdpTouch
+from bench.sut.xdplru import XdpLruFlows, XdpLruLimiter
 
 SYSTEMS: Mapping[str, Callable[[], System]] = {
     "none": NoSystem,
@@ -15,7 +17,11 @@ SYSTEMS: Mapping[str, Callable[[], System]] = {
     "xdp-touch": XdpTouch,
     "neurowall": lambda: Neurowall("buckets"),
     "neurowall-classic": lambda: Neurowall("classic"),
+    "neurowall-lists": lambda: Neurowall("buckets", "neurowall-lists"),
+    "xdp-lru-limiter": XdpLruLimiter,
+    "xdp-lru-flows": XdpLruFlows,
     "nft-set": NftSet,
+    "nft-limit": NftLimit,
     "nft-linear": NftLinear,
     "ipset": IpSet,
 }

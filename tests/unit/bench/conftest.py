@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from bench import plan as planning
+from bench.classes import ClassCount
+from bench.defence import Defence
 from bench.lab import LabError, Stream
 from bench.lists import Counts, generate
 from bench.points import Traffic
@@ -26,6 +28,10 @@ RATES = {
     "xdp-touch": 2.0,
     "neurowall": 1.9,
     "neurowall-classic": 1.0,
+    "neurowall-lists": 2.0,
+    "xdp-lru-limiter": 0.8,
+    "xdp-lru-flows": 0.7,
+    "nft-limit": 0.4,
     "nft-set": 0.6,
     "ipset": 0.7,
     "nft-linear": 0.05,
@@ -48,9 +54,12 @@ class FakeLab:
     offloads: dict[str, str] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     deaf: bool = False
+    admit: float = 0.005  # share of an attack that a filter lets through
+    lost: dict[str, float] = field(default_factory=dict)  # share of legitimate packets, by system
     interrupt_after: int | None = None
     opened: list[str] = field(default_factory=list)
     books: list[Rulebook | None] = field(default_factory=list)
+    defences: list[tuple[str, Defence | None]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     trials: list[tuple[str, float, int]] = field(default_factory=list)
     sent: list[tuple[str, Stream]] = field(default_factory=list)
@@ -61,10 +70,17 @@ class FakeLab:
         return {"testbed": "simulated"}
 
     def place(
-        self, system: str, rules: EntrySet, traffic: Traffic, label: str, book: Rulebook | None = None
+        self,
+        system: str,
+        rules: EntrySet,
+        traffic: Traffic,
+        label: str,
+        book: Rulebook | None = None,
+        defence: Defence | None = None,
     ) -> "FakeGateway":
-        """A gateway, unless it is to refuse; its stateful rules are kept."""
+        """A gateway, unless it is to refuse; its stateful rules and features are kept."""
         self.books.append(book)
+        self.defences.append((system, defence))
         if system in self.refuse:
             raise LabError("nft: Error: syntax error")
         self.opened.append(label)
@@ -122,10 +138,30 @@ class FakeGateway:
         lost = sent // 100 if self.system in lab.lose else 0
         dropped = sent - lost if stream.traffic.dropped else 0
         arrived = sent - lost - dropped
+        if stream.classes:
+            return self._of_classes(stream, seconds, sent)
         ledger = Ledger(
             sent, 0 if lab.deaf else arrived, dropped, {"s0 rx_dropped": arrived if lab.deaf else 0}
         )
         return Measured(seconds, ledger, Core(seconds, seconds * lab.busy, 0.0, seconds * lab.waited))
+
+    def _of_classes(self, stream: Stream, seconds: float, sent: int) -> Measured:
+        """Each class by its share; what limits allow is twice what is let through."""
+        total, counts = sum(one.share for one in stream.traffic.classes), []
+        for one in stream.traffic.classes:
+            share = {"drop": 0.0, "pass": 1.0}[stream.traffic.null_verdict]
+            if self.system != "xdp-null":
+                lost = self.lab.lost.get(self.system, 0.0)
+                share = {"legit": 1 - lost, "paced": 0.4}.get(one.name, self.lab.admit)
+            own = sent * one.share // total
+            allowed = None if self.system == "xdp-null" or one.name == "legit" else 0.4 * own
+            counts.append(ClassCount(one.name, own, round(share * own), allowed))
+        passed = sum(one.passed for one in counts)
+        every = sum(one.sent for one in counts)
+        unsent = 0 if stream.pps is None else max(0, round(stream.pps * seconds) - sent)
+        error = None if self.system == "xdp-null" else 0.02
+        ledger, core = Ledger(every, passed, every - passed), Core(seconds, seconds * self.lab.busy)
+        return Measured(seconds, ledger, core, unsent, 900.0, None, {}, tuple(counts), error, error)
 
     def close(self) -> None:
         """Remember that it was."""

@@ -6,7 +6,7 @@ import pytest
 
 from bench.evaluate import evaluate
 from bench.records import Core, Gate, Ledger, Measured, Trial, Writer, parse
-from bench.scenario import JUDGED, Scenario
+from bench.scenario import JUDGED, OF_CLASSES, Scenario
 
 
 def test_records_read_back_are_judged_the_same(measure: Any, scenario: Scenario) -> None:
@@ -58,6 +58,7 @@ def test_a_trial_says_what_it_measured_and_nothing_else() -> None:
         "forward_mpps": 2.0,
         "cpu_ns_per_packet": 123.0,
         "latency_p99_us": 7.5,
+        **dict.fromkeys(OF_CLASSES),
     }
     assert Measured(2.0, measured.ledger, measured.core).value("latency_p99_us") is None
 

@@ -124,7 +124,8 @@ def test_a_point_can_differ_from_the_scenario_in_its_traffic(document: dict[str,
         ({"sources": "fixed-set", "set_size": 501}, "has fewer than 501 entries in common with its like"),
         ({"ipv6_share": 0.1}, "sends IPv6 traffic but has no IPv6 entries"),
         ({"ipv6_share": 0.6}, "ipv6_share: input should be less than or equal to 0.5"),
-        ({"load": 1.5}, "load: input should be less than or equal to 1"),
+        ({"load": 4.5}, "load: input should be less than or equal to 4"),
+        ({"load": 1.5}, "a load above 1 is of classes only"),
     ],
 )
 def test_traffic_that_cannot_be_sent_is_refused(
@@ -296,7 +297,9 @@ def test_an_unknown_scenario_suggests_the_nearest() -> None:
     """Or all there are."""
     with pytest.raises(ScenarioError, match="did you mean 'drop-flood'"):
         scenario.locate("dropflood")
-    with pytest.raises(ScenarioError, match=r"known: drop-flood, .*forward-clean, .*rule-scaling"):
+    with pytest.raises(
+        ScenarioError, match=r"known: all-features, drop-flood, .*forward-clean, .*rule-scaling"
+    ):
         scenario.locate("xyz")
     with pytest.raises(ScenarioError, match="no such scenario file"):
         scenario.locate("missing/file.yaml")
