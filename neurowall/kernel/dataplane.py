@@ -8,6 +8,7 @@ that is not filled, and a restart or an upgrade leaks nothing. `grow()` does the
 everything runs. `close()` leaves everything in force, `detach()` takes all of it away.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable
@@ -29,6 +30,7 @@ from neurowall.kernel import (
 )
 from neurowall.kernel.dryrun import DryPrograms
 from neurowall.kernel.events import EventSource
+from neurowall.kernel.flowplane import FlowPlane
 from neurowall.kernel.guards import Role, networks_of, prune_networks, put_networks
 from neurowall.kernel.limitplane import LimitPlane
 from neurowall.kernel.lists import ListMaps
@@ -44,6 +46,8 @@ from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
 from neurowall.model.policy import Capacity, Policy
 from neurowall.model.reasons import Reason
+
+log = logging.getLogger(__name__)
 
 NFTABLES = "nftables"  # the mode of an interface without a program
 
@@ -70,6 +74,7 @@ class DataPlane:
         self.adopted = found is not None
         self._maps = found or MapSet.create(self._object, self._pins, policy.engine, policy.capacity)
         self._limiter = LimitPlane(lambda: self._maps, self._reading)
+        self._flows = FlowPlane(lambda: self._maps, self._reading)
         self._growing: tuple[int, MapSet] | None = None  # the thread that fills new maps, and these
         has_ring = "events" in self._maps.by_name
         self._events = EventSource(self._maps.by_name) if has_ring else None
@@ -94,6 +99,11 @@ class DataPlane:
     def capacity(self) -> Capacity:
         """What the maps in force were made for: what the policy says, or more since a list outgrew it."""
         return self._maps.capacity
+
+    @property
+    def flows(self) -> FlowPlane:
+        """The flows; see logic.FlowPlane."""
+        return self._flows
 
     @property
     def limiter(self) -> LimitPlane:
@@ -181,6 +191,7 @@ class DataPlane:
                 self._events.limit(guards.events)
             self._limiter.configure(guards)
             with self._reading:
+                self._flows.configure(guards)
                 if flows.set_up(self._maps, guards.flows):
                     self._drop_programs()
             for guard in guards.interfaces:
@@ -321,6 +332,7 @@ class DataPlane:
         record = self._records.by_name.get(guard.name) or self._unrecorded(guard.name, ifindex)
         if record.zone != role.zone or not egress.holds(ifindex, pin, record):
             flows.adopt(self._maps, self._guards.flows)
+            self._seed_flows(self._guards.flows.max_entries)
         try:
             egress.attach(self._program(role.at_egress), ifindex, pin, record)
         except KernelError as error:
@@ -329,6 +341,18 @@ class DataPlane:
         self._records.by_name[guard.name] = record
         self._records.save()
         return guard, None
+
+    def _seed_flows(self, limit: int) -> None:
+        """Take what conntrack knows; without it, what is open is known once our end says something."""
+        zones = {guard.name: guard.zone for guard in self._guards.interfaces if guard.flows != "off"}
+        try:
+            known = flows.seed(self._maps, zones, limit)
+        except KernelError as error:
+            log.warning(
+                "flows that are open are known only once the protected side says something: %s", error
+            )
+        else:
+            log.info("%d flows taken from conntrack", known)
 
     def _without_egress(self, guard: Guard, record: attachment.Record) -> None:
         """Stop recording where XDP does not ask for it any more."""

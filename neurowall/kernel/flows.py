@@ -5,21 +5,28 @@ The kernel programs insert and write. Userspace says how flows are kept, and see
 """
 
 import ctypes as c
+import errno
 import hashlib
+import socket
+import sys
 import time
+from collections.abc import Iterator, Mapping
+from functools import cache
+from ipaddress import ip_address
 
 import numpy as np
 
-from neurowall.kernel import layout_flows, libbpf
+from neurowall.kernel import conntrack, layout_flows, libbpf
 from neurowall.kernel.maps import Map
 from neurowall.kernel.mapset import MapSet
-from neurowall.model.flows import SECOND_NS, FlowRules
+from neurowall.kernel.routes import KernelRoutes
+from neurowall.model.flows import SECOND_NS, FlowRules, FlowState
 
 TABLES = ("flows", "half_flows")
 _ZERO = bytes(4)
 _KEY = np.dtype((np.void, c.sizeof(layout_flows.FlowKey)))
 _VALUE = np.dtype((np.void, c.sizeof(layout_flows.Flow)))
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
+PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 
 
 def zone_number(name: str) -> int:
@@ -80,3 +87,56 @@ def adopt(maps: MapSet, rules: FlowRules) -> None:
     control = read_control(maps)
     control.adopt_until = time.monotonic_ns() + int(rules.adopt * SECOND_NS)
     maps.by_name["flow_control"].update(_ZERO, bytes(control))
+
+
+def seed(maps: MapSet, zones: Mapping[str, str], limit: int) -> int:
+    """Know the TCP connections that conntrack has, on the interfaces of *zones* (by name); answers how many.
+
+    A connection has two tuples that may be seen outside: that of its answers turned round, which is behind
+    source NAT, and, of one that was begun outside, its own. Which of them it is the peer's route says.
+    Numbers are learnt from the next packet of our end. KernelError if conntrack cannot be read.
+    """
+    routes = KernelRoutes()
+
+    @cache
+    def zone_of(peer: str) -> str | None:
+        return zones.get(routes.route(peer).interface or "")
+
+    now, known = time.monotonic_ns(), 0
+    value = bytes(layout_flows.Flow(state=FlowState.ADOPTED, seen=now, began=now))
+    for peer, ours in _tuples():
+        if zone := zone_of(peer[0]):
+            known += _insert(maps.by_name["flows"], _key(peer, ours, zone_number(zone)), value)
+        if known >= limit:
+            break
+    return known
+
+
+_End = tuple[str, int]
+
+
+def _tuples() -> Iterator[tuple[_End, _End]]:
+    """(peer, our end) as either may be seen outside, of every connection."""
+    for each in conntrack.established():
+        yield each.reply
+        yield each.original
+
+
+def _insert(table: Map, key: bytes, value: bytes) -> bool:
+    """Whether it was not there."""
+    try:
+        libbpf.map_update(table.fd, key, value, libbpf.BPF_NOEXIST)
+    except libbpf.LibbpfError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        return False
+    return True
+
+
+def _key(peer: _End, ours: _End, zone: int) -> bytes:
+    """Of a TCP flow."""
+    addresses = ip_address(peer[0]), ip_address(ours[0])
+    ends = b"".join(each.packed.rjust(16, b"\0") for each in addresses)
+    ports = peer[1].to_bytes(2, "big") + ours[1].to_bytes(2, "big")
+    family = addresses[0].version
+    return ends + ports + bytes([socket.IPPROTO_TCP, family, 0, 0]) + zone.to_bytes(4, sys.byteorder)

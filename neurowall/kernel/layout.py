@@ -14,7 +14,7 @@ from enum import IntEnum
 from neurowall.kernel import layout_flows, layout_limits
 from neurowall.kernel.mirror import Mirror
 from neurowall.model.events import EventKind
-from neurowall.model.flows import FlowState
+from neurowall.model.flows import FlowEvent, FlowState
 from neurowall.model.reasons import Reason, Verdict
 
 
@@ -406,8 +406,8 @@ ENUMS: Mapping[str, Mapping[str, int]] = {
     | {"NW_FLOWS_MAX": len(layout_flows.FlowMode)},
     "nw_flow_state": {f"NW_FLOW_{each.name}": each.value for each in FlowState}
     | {"NW_FLOW_STATE_MAX": len(FlowState)},
-    "nw_flow_event": {f"NW_FLOW_{each.name}": each.value for each in layout_flows.FlowEvent}
-    | {"NW_FLOW_EVENT_MAX": len(layout_flows.FlowEvent)},
+    "nw_flow_event": {f"NW_FLOW_{each.name}": each.value for each in FlowEvent}
+    | {"NW_FLOW_EVENT_MAX": len(FlowEvent)},
     "nw_limit_key": {f"NW_LIMIT_{each.name}": each.value for each in layout_limits.LimitKey},
     "nw_limit_action": {f"NW_LIMIT_{each.name}": each.value for each in layout_limits.LimitAction},
     "nw_engine": {f"NW_ENGINE_{each.name}": each.value for each in Engine},

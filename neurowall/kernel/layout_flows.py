@@ -16,17 +16,6 @@ class FlowMode(IntEnum):
     STRICT = 2
 
 
-class FlowEvent(IntEnum):
-    """enum nw_flow_event: what is counted of the tables of flows."""
-
-    INSERTED = 0
-    PROVEN = 1
-    PICKED_UP = 2
-    GUARDED = 3
-    FAILED = 4
-    SPARED = 5
-
-
 class FlowKey(Mirror):
     """Key of flows and half_flows: addresses (IPv4 in the last word) and ports on the wire."""
 

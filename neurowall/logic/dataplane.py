@@ -8,6 +8,7 @@ from neurowall.model.counters import Counter
 from neurowall.model.dryrun import DryRun
 from neurowall.model.entries import Entries
 from neurowall.model.events import Event, EventKind, Tally
+from neurowall.model.flows import Flow, FlowCounts, FlowQuery
 from neurowall.model.guards import Guards
 from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
@@ -41,12 +42,26 @@ class LimitPlane(Protocol):
         """Take out bans that are over; how many. To be called about twice a second."""
 
 
+class FlowPlane(Protocol):
+    """The flows that the kernel knows. Any thread may ask; they change at any time."""
+
+    def counts(self) -> FlowCounts:
+        """How many in each state, and what happened to the tables."""
+
+    def find(self, query: FlowQuery) -> tuple[Sequence[Flow], int]:
+        """The flows that match, those that were seen last in front, up to the limit; how many match."""
+
+
 class DataPlane(Protocol):
     """One writer's view of the kernel maps and attached programs.
 
     Calls that change something are made by one thread at a time; the reading ones come from any thread, also
     while a change is under way. Every method raises KernelError if a system call fails.
     """
+
+    @property
+    def flows(self) -> FlowPlane:
+        """The flows; `configure` says how they are kept."""
 
     @property
     def limiter(self) -> LimitPlane:

@@ -52,6 +52,7 @@ from neurowall.model.errors import (
     RulesetError,
 )
 from neurowall.model.events import EventKind, Names, Tally
+from neurowall.model.flows import Flow, FlowCounts, FlowQuery
 from neurowall.model.guards import guards_of
 from neurowall.model.intent import HeldList, ListRecord
 from neurowall.model.interfaces import InterfaceStatus
@@ -331,6 +332,14 @@ class Engine(ListRequests):
             problems=tuple(problems),
             warnings=self._policies.warnings,
         )
+
+    def flow_counts(self) -> FlowCounts:
+        """How many flows the kernel knows, and what happened to their tables. Raises KernelError."""
+        return self._dataplane.flows.counts()
+
+    def flows(self, query: FlowQuery) -> tuple[Sequence[Flow], int]:
+        """The flows that match, up to the limit, and how many match. Raises KernelError."""
+        return self._dataplane.flows.find(query)
 
     def limits(self) -> tuple[LimitInfo, ...]:
         """The limits of the policy in force, and what each counted. Raises KernelError."""

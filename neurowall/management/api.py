@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.engine import Engine
 from neurowall.logic.results import ListInfo, Result
-from neurowall.management import answers, answers_limits, answers_policy, problems
+from neurowall.management import answers, answers_flows, answers_limits, answers_policy, problems
 from neurowall.management.answers import About, Json
 from neurowall.management.api_events import add_events
 from neurowall.management.api_policy import add_policies
@@ -181,6 +181,7 @@ def _add_questions(app: FastAPI, engine: Engine, about: About, policies: Policie
         now, counters = engine.status(), engine.counters()
         answer = answers.status(about.of(policies.policy), now, counters, engine.next_expiry())
         answer["warnings"] += answers_limits.unguarded(engine.limits())
+        answer["flows"] = answers_flows.counts(engine.flow_counts())
         return JSONResponse(answer | answers_policy.status(policies, answer["warnings"]))
 
     @app.get("/lists", dependencies=PLAIN)
@@ -197,6 +198,11 @@ def _add_questions(app: FastAPI, engine: Engine, about: About, policies: Policie
     def limits() -> Response:
         """All limits with what they counted, and whom they banned."""
         return JSONResponse(answers_limits.limits(engine.limits(), engine.limit_bans()))
+
+    @app.get("/flows")
+    def flows(query: Annotated[answers_flows.FlowsQuery, Query()]) -> Response:
+        """Flows that the kernel knows, those that were seen last in front."""
+        return JSONResponse(answers_flows.flows(engine, query))
 
     @app.get("/explain/{address:path}", dependencies=PLAIN)
     def explain(address: str) -> Response:

@@ -160,6 +160,39 @@ def limits(call: Call) -> None:
         call.show(client.get("limits"), answers_limits.show)
 
 
+@command(
+    app,
+    examples=(
+        "neurowall flows",
+        "neurowall flows --source 203.0.113.0/24 --protocol tcp",
+        "neurowall flows --count -o json | jq .total",
+    ),
+)
+def flows(
+    call: Call,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", metavar="ADDRESS", help="Of this address or prefix.", show_default=False),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", help="tcp, udp, icmp or icmpv6.", show_default=False),
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", help="Such as established.", show_default=False)
+    ] = None,
+    count: Annotated[bool, typer.Option("--count", help="How many, not which.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Flows shown at most.")] = 100,
+) -> None:
+    """Show the flows that XDP knows, those that were seen last in front."""
+    from neurowall.management import answers_flows
+
+    wanted = {"source": source, "protocol": protocol, "state": state}
+    with call.client() as client:
+        answer = client.get("flows", limit=0 if count else limit, **wanted)
+    call.show(answer, answers_flows.show_count if count else answers_flows.show)
+
+
 def _post(call: Call, verb: str, addresses: list[str], ttl: str | None = None) -> dict[str, Any]:
     body = {"addresses": addresses} | ({"ttl": ttl} if ttl is not None else {})
     with call.client() as client, working(verb):

@@ -15,6 +15,7 @@ from neurowall.management.policies import Policies
 from neurowall.model.counters import Counter
 from neurowall.model.errors import StateError
 from neurowall.model.fields import TIMED
+from neurowall.model.flows import FlowEvent
 
 
 class EngineCollector(Collector):
@@ -36,6 +37,7 @@ class EngineCollector(Collector):
         yield from _lists(status, counters)
         yield from _tables(status)
         yield from _limits(self._engine)
+        yield from _flows(self._engine)
         yield from self._daemon(status)
         yield from _policies(self._policies)
         yield from _events(self._engine)
@@ -136,6 +138,31 @@ def _limits(engine: Engine) -> Iterator[Metric]:
             refused.add_metric((name,), counted.bans_refused)
     yield from (*pair, made, refused)
     yield GaugeMetricFamily("neurowall_bans", "Sources that limits banned.", engine.limit_ban_count())
+
+
+def _flows(engine: Engine) -> Iterator[Metric]:
+    counts = engine.flow_counts()
+    known = GaugeMetricFamily("neurowall_flows", "Flows that are known.", labels=("state",))
+    for state, number in counts.states.items():
+        known.add_metric((state.label,), number)
+    inserts = CounterMetricFamily(
+        "neurowall_flow_inserts",
+        "Flows that were inserted (inserted, proven, picked_up), or not (guarded, failed).",
+        labels=("outcome",),
+    )
+    for event, number in counts.events.items():
+        if event is not FlowEvent.SPARED:
+            inserts.add_metric((event.label,), number)
+    yield from (known, inserts)
+    yield CounterMetricFamily(
+        "neurowall_flow_spared_packets",
+        "Packets out of state that passed, since their flow may be missing.",
+        counts.events[FlowEvent.SPARED],
+    )
+    yield GaugeMetricFamily("neurowall_flow_capacity", "TCP flows that can be known.", counts.capacity)
+    yield GaugeMetricFamily(
+        "neurowall_flow_guard_active", "1 while there are too many new flows.", int(counts.is_guarded)
+    )
 
 
 def _policies(policies: Policies) -> Iterator[Metric]:

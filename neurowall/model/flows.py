@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flows: what XDP knows of the connections that the protected side has a part in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 SECOND_NS = 1_000_000_000
 
@@ -26,6 +27,22 @@ class FlowState(IntEnum):
     def label(self) -> str:
         """As in metrics and answers."""
         return self.name.lower().replace("_", "-")
+
+
+class FlowEvent(IntEnum):
+    """enum nw_flow_event: what is counted of the tables of flows."""
+
+    INSERTED = 0
+    PROVEN = 1
+    PICKED_UP = 2
+    GUARDED = 3
+    FAILED = 4
+    SPARED = 5
+
+    @property
+    def label(self) -> str:
+        """As in metrics and answers."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True)
@@ -51,10 +68,40 @@ class Flow:
     inside_port: int
     outside: IPv4Address | IPv6Address
     outside_port: int
-    zone: int
+    zone: str
     age: float
     idle: float
     packets_out: int
     bytes_out: int
     packets_in: int
     bytes_in: int
+
+
+@dataclass(frozen=True)
+class FlowQuery:
+    """Which flows are wanted. source: at either end."""
+
+    source: IPv4Network | IPv6Network | None = None
+    protocol: str | None = None
+    state: FlowState | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True)
+class FlowCounts:
+    """What the tables of flows hold, and what happened to them.
+
+    capacity: of TCP, and as much of the rest; 0 if flows are off. adopting: for how many more seconds what is
+    out of state passes. is_guarded: it does for now, since there are too many new flows.
+    """
+
+    states: Mapping[FlowState, int]
+    events: Mapping[FlowEvent, int]
+    capacity: int
+    adopting: float
+    is_guarded: bool
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.states.values())

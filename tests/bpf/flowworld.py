@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from neurowall.kernel import layout_flows, libbpf
-from neurowall.model.flows import FlowState
+from neurowall.model.flows import FlowEvent, FlowState
 from neurowall.model.reasons import Reason
 from tests.bpf.harness import Answer, Firewall
 
@@ -188,7 +188,7 @@ def grow_older(firewall: Firewall, seconds: float) -> None:
 def events(firewall: Firewall) -> dict[str, int]:
     """What was counted of the tables, without zeros."""
     counts = {}
-    for event in layout_flows.FlowEvent:
+    for event in FlowEvent:
         raw = libbpf.map_lookup(firewall.map_fd("flow_events"), struct.pack("=I", event), 8 * firewall.cpus)
         assert raw is not None
         if total := sum(struct.unpack(f"={firewall.cpus}Q", raw)):

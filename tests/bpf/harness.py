@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, SupportsBytes
 
 from neurowall.kernel import layout, layout_flows, libbpf, objects
+from neurowall.model.flows import FlowEvent
 from neurowall.model.reasons import Reason, Verdict
 from tests.bpf.tables import ADDENDS, FILTER4_BITS, MULTIPLIERS, BucketTable, Tables4
 from tests.bpf.tables6 import Tables6
@@ -424,7 +425,7 @@ class Firewall:
             for key in _keys(self._fd(name), 44):
                 libbpf.map_delete(self._fd(name), key)
         libbpf.map_update(self._fd("flow_guard"), bytes(4), bytes(16 * self._cpus))
-        for event in layout_flows.FlowEvent:
+        for event in FlowEvent:
             libbpf.map_update(self._fd("flow_events"), struct.pack("=I", event), bytes(8 * self._cpus))
 
     def copy_flows(self, other: "Firewall") -> None:

@@ -13,6 +13,7 @@ from neurowall.model.dryrun import DryRun
 from neurowall.model.entries import Entries
 from neurowall.model.errors import KernelError, MapFull
 from neurowall.model.events import Event, EventKind, Tally
+from neurowall.model.flows import Flow, FlowCounts, FlowEvent, FlowQuery, FlowState
 from neurowall.model.guards import Guards
 from neurowall.model.image import ClassDef, Contents, Expiries, Table
 from neurowall.model.interfaces import InterfaceStatus
@@ -63,6 +64,24 @@ class FakeLimiter:
         return sum(self.lift(address) for address in ended)
 
 
+class FakeFlows:
+    """Flows in memory, as the test says."""
+
+    def __init__(self) -> None:
+        self.known: list[Flow] = []
+        self.counted = FlowCounts(dict.fromkeys(FlowState, 0), dict.fromkeys(FlowEvent, 0), 0, 0.0, False)
+        self.queries: list[FlowQuery] = []
+
+    def counts(self) -> FlowCounts:
+        """As the test says."""
+        return self.counted
+
+    def find(self, query: FlowQuery) -> tuple[list[Flow], int]:
+        """All of them, up to the limit; the query is kept."""
+        self.queries.append(query)
+        return self.known[: query.limit], len(self.known)
+
+
 class FakeDataPlane:
     """Tables as a dict. The hooks let tests watch and break it.
 
@@ -79,6 +98,7 @@ class FakeDataPlane:
         self.held_capacity = capacity or Capacity()
         self.limits: dict[str, int] = {}
         self.limiter = FakeLimiter()
+        self.flows = FakeFlows()
         self.counted: dict[int, Counter] = {}
         self.dry_answer: DryRun | None = None
         self.framed: list[tuple[str, bytes]] = []

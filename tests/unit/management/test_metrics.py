@@ -138,6 +138,7 @@ def test_names_follow_the_conventions(scrape: Any) -> None:
     counters |= {"neurowall_list_packets_total", "neurowall_list_bytes_total"}
     counters |= {"neurowall_list_matched_packets_total", "neurowall_list_matched_bytes_total"}
     counters |= {"neurowall_drift_repairs_total", "neurowall_event_subscribers_lost_total"}
+    counters |= {"neurowall_flow_inserts_total", "neurowall_flow_spared_packets_total"}
     counters |= {f"neurowall_events{each}_total" for each in ("", "_suppressed", "_lost")}
     names = {name for name, _ in scrape()}
     assert all(name.startswith("neurowall_") for name in names)
