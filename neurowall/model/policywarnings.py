@@ -28,6 +28,11 @@ def warnings_of(policy: Policy) -> tuple[str, ...]:
 
 def _interface_warnings(policy: Policy) -> Iterator[str]:
     for index, interface in enumerate(policy.interfaces):
+        if interface.bogons == "drop" and not policy.is_external(interface):
+            yield (
+                f"interfaces[{index}].bogons: '{interface.name}' is internal: hosts with private addresses "
+                "behind it are dropped"
+            )
         if policy.is_external(interface) and interface.networks:
             yield (
                 f"interfaces[{index}].networks: '{interface.name}' is external: packets from elsewhere, "

@@ -145,3 +145,11 @@ def test_forwarding_is_not_set() -> None:
     assert warnings(text) == [
         "forwarding: not set, so forwarded traffic depends on the kernel: add `[ipv4, ipv6]`"
     ]
+
+
+def test_bogons_inside_are_ones_own_hosts() -> None:
+    """Private addresses are what networks inside have; outside it is meant."""
+    text = HEAD.replace("{name: dmz0, zone: dmz}", "{name: dmz0, zone: dmz, bogons: drop}")
+    said = "interfaces[2].bogons: 'dmz0' is internal: hosts with private addresses behind it are dropped"
+    assert said in warnings(text)
+    assert said not in warnings(HEAD)
