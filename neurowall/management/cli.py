@@ -302,7 +302,9 @@ def explain(
 
     Of an address: the lists that hold it, the entry of each, which of them only count it, when that ends, and
     what the kernel holds now. Of a packet: every step from its arrival to its verdict, with the list, rule or
-    default that decides. Its ports, `via` and `to` may be left out where they do not matter.
+    default that decides; and what the program of its interface says of it now, limits, bans and flows
+    included. Its ports, `via` and `to` may be left out where they do not matter. `state`, `hop-limit`, `size`
+    and, of TCP, `flags syn,ack`, `sequence` and `acknowledgement` may follow.
     """
     with call.client() as client:
         if " " not in what.strip():
