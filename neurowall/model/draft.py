@@ -107,6 +107,7 @@ def draft_of(policy: Any) -> Draft:
         forwarding=policy.forwarding,
         flowtable=policy.flowtable,
         filters=policy.filters,
+        knows_flows=policy.flows.mode != "off",
     )
 
 
@@ -130,6 +131,7 @@ def broken_draft(data: Any, broken: Iterable[Location], context: Mapping[str, An
         interface_names=names_in(data.get("interfaces")),
         defaults=None if ("defaults",) in bad or defaults is None else Defaults.model_validate(defaults),
         filters="rules" in data or "defaults" in data,
+        knows_flows="flows" in data,  # what is wrong with it is said of it alone
         whole=False,
     )
 

@@ -16,7 +16,11 @@ pytestmark = pytest.mark.tool("clang")
 BAN = Spec(rate=1, burst=1, action="ban", ban_ns=30 * SECOND)
 BANNED, LIMITED = (DROP, Reason.BANNED), (DROP, Reason.LIMITED)
 PROVEN = (  # every packet is of an established connection
-    ("defend.h", "flow = flow_of(segment);", "flow = FLOW_KNOWN;"),
+    (
+        "defend.h",
+        "flow = flow_of(ctx, segment);",
+        "flow_of(ctx, segment), flow = FLOW_KNOWN, segment->is_proven = segment->protocol == IPPROTO_TCP;",
+    ),
 )
 
 
@@ -30,7 +34,7 @@ def banning(
     make_firewall: MakeFirewall, path: Path, spec: Spec = BAN, **more: bool
 ) -> tuple[Firewall, Limits]:
     """A firewall with one limit that bans."""
-    firewall = make_firewall(engine="classic", limits=True, bans=True, flows=True, path=path, **more)
+    firewall = make_firewall(engine="classic", limits=True, bans=True, flows="loose", path=path, **more)
     limits = Limits(firewall)
     limits.put(spec)
     limits.put_ban_state()

@@ -19,8 +19,7 @@ def check_limits(report: Report) -> None:
         _check_ports(report, at, limit)
         _check_rate(report, at, limit)
         _check_ban(report, at, limit)
-        if limit.new_only and not report.draft.knows_flows:
-            report.add((*at, "new_only"), "needs to know flows: set `flows: {mode: loose}`, or remove it")
+        _check_flows(report, at, limit)
 
 
 def _check_zones(report: Report, at: Location, limit: Limit) -> None:
@@ -76,6 +75,22 @@ def _check_rate(report: Report, at: Location, limit: Limit) -> None:
         report.add((*at, "burst"), text)
 
 
+def _check_flows(report: Report, at: Location, limit: Limit) -> None:
+    """What needs to tell packets of known flows from others, which only external interfaces do."""
+    if not limit.new_only and limit.action != "ban":
+        return
+    field = "new_only" if limit.new_only else "action"
+    if not report.draft.knows_flows:
+        fix = "remove it" if limit.new_only else "use `action: drop`"
+        report.add((*at, field), f"needs to know flows: set `flows: {{mode: loose}}`, or {fix}")
+    kinds = report.draft.zone_kinds
+    for index, zone in enumerate(limit.zones):
+        if kinds.get(zone) == "internal":
+            what = "new_only" if limit.new_only else "action: ban"
+            text = f"'{zone}' is internal, flows are known on external interfaces: remove it, or `{what}`"
+            report.add((*at, "zones", index), text)
+
+
 def _check_ban(report: Report, at: Location, limit: Limit) -> None:
     if limit.action != "ban":
         if limit.ban_ttl is not None:
@@ -95,7 +110,4 @@ def _check_ban(report: Report, at: Location, limit: Limit) -> None:
         report.add((*at, "action"), text)
     elif limit.new_only:
         text = "new_only leaves out the packets that prove their source: remove it, or use `action: drop`"
-        report.add((*at, "action"), text)
-    elif not report.draft.knows_flows:
-        text = "a ban needs to know flows: set `flows: {mode: loose}`, or use `action: drop`"
         report.add((*at, "action"), text)

@@ -140,8 +140,8 @@ def test_together_they_use_every_field_of_rules_and_nat() -> None:
     parts = [*PARTS, *NAT_PARTS, "Rate", "ConnectionLimit", "Log", "Defaults", "Nat"]
     names = {model.__name__ for model in (PARTS | NAT_PARTS).values()} | set(parts)
     wanted = {field for name in names & FIELDS.keys() for field in FIELDS[name]}
-    # Lists are inline, `auto` is what is meant, spoofing is checked by default; nothing tells flows yet.
-    assert wanted - used == {"file", "xdp", "spoofing", "bogons", "new_only", "ban_ttl"}
+    # Lists are inline, `auto` is what is meant, spoofing is checked by default.
+    assert wanted - used == {"file", "xdp", "spoofing", "bogons"}
 
 
 @pytest.mark.parametrize("kind", ["action", "protocol", "state"])
