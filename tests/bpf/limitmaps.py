@@ -140,12 +140,12 @@ class Limits:
 
     # -- the table
 
-    def place(self, source: str, slot: int = 0) -> tuple[int, int]:
-        """Line and tag of a source."""
+    def place(self, source: str, slot: int = 0, *, proven: bool = False) -> tuple[int, int]:
+        """Line and tag of a source; *proven*: of a limit that bans, that of what it sent itself."""
         a, b, c, d = _secrets(slot)
         words = struct.unpack("=4I", ip_address(source).packed.rjust(16, b"\0"))
         third = 0xFFFF if ip_address(source).version == 4 else words[2]
-        number = ((a + words[0]) * (b + words[1]) + (c + third) * (d + words[3])) % (1 << 64)
+        number = ((a + words[0] + (proven << 32)) * (b + words[1]) + (c + third) * (d + words[3])) % (1 << 64)
         return number >> 48, number >> 24 & 0xFFFFFF or 1
 
     def lines4(self, addresses: NDArray[np.uint32], slot: int = 0) -> NDArray[np.uint64]:
