@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from neurowall.model.checks.whole import forwards
 from neurowall.model.draft import draft_of
 from neurowall.model.fields import ANY, GATEWAY
+from neurowall.model.guards import guards_of
 from neurowall.model.matches import Match, match_of, spans_of_sets, zones_in_use
 from neurowall.model.policy import Policy
 from neurowall.model.shadows import shadowed
@@ -18,6 +19,7 @@ def warnings_of(policy: Policy) -> tuple[str, ...]:
     matches = [match_of(policy, rule, sets) for rule in policy.rules or ()]
     return (
         *_interface_warnings(policy),
+        *_limit_warnings(policy),
         *_set_warnings(policy),
         *_rule_warnings(policy, matches),
         *_default_warnings(policy, matches),
@@ -50,6 +52,17 @@ def _interface_warnings(policy: Policy) -> Iterator[str]:
     for index, zone in enumerate(policy.zones):
         if zone.name not in used:
             yield f"zones[{index}]: '{zone.name}' has no interface: rules for it match nothing"
+
+
+def _limit_warnings(policy: Policy) -> Iterator[str]:
+    without = {interface.name for interface in policy.interfaces if interface.xdp == "off"}
+    for index, guard in enumerate(guards_of(policy).limits):
+        here = f"limits[{index}] '{guard.limit.name}'"
+        if not guard.interfaces:
+            yield f"{here}: none of its zones has an interface: it is never asked"
+        for name in guard.interfaces:
+            if name in without:
+                yield f"{here}: is not enforced on '{name}', which is without XDP (`xdp: off`)"
 
 
 def _set_warnings(policy: Policy) -> Iterator[str]:

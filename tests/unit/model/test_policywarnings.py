@@ -153,3 +153,19 @@ def test_bogons_inside_are_ones_own_hosts() -> None:
     said = "interfaces[2].bogons: 'dmz0' is internal: hosts with private addresses behind it are dropped"
     assert said in warnings(text)
     assert said not in warnings(HEAD)
+
+
+def test_a_limit_that_nothing_asks() -> None:
+    """Where no XDP program is, and in a zone without interfaces."""
+    limits = """\
+limits:
+  - {name: syn, key: source, packets_per_second: 5}
+  - {name: guests, zones: guests, key: source, packets_per_second: 5}
+"""
+    text = HEAD.replace("kind: internal}]", "kind: internal}, {name: guests, kind: internal}]")
+    assert warnings(HEAD + "limits: [{name: syn, key: source, packets_per_second: 5}]\n") == []
+    found = warnings(text.replace("external}", "external, xdp: off}") + limits)
+    assert [each for each in found if each.startswith("limits")] == [
+        "limits[0] 'syn': is not enforced on 'wan0', which is without XDP (`xdp: off`)",
+        "limits[1] 'guests': none of its zones has an interface: it is never asked",
+    ]
