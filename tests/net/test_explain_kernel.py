@@ -166,7 +166,7 @@ def httpx_query(words: str) -> str:
 
 REASONS = {
     *("default", "allow-list", "block-list", "failsafe", "neighbour-discovery", "icmp-error", "tunnel"),
-    *("destination-block-list", "spoofed", "martian", "limited"),
+    *("destination-block-list", "spoofed", "martian"),
 }
 
 
