@@ -263,10 +263,13 @@ static __always_inline __u32 tcp_flow(struct xdp_md *ctx, struct segment *segmen
 static __always_inline __u32 other_flow(struct segment *segment,
 					const struct nw_flow_control *control)
 {
-	__u64 now = bpf_ktime_get_coarse_ns();
 	struct nw_flow *flow = bpf_map_lookup_elem(&half_flows, segment);
+	__u64 now;
 
-	if (!flow || !is_live(flow, control, now))
+	if (!flow)
+		return FLOW_UNKNOWN; /* what most packets of a flood are: without a look at the clock */
+	now = bpf_ktime_get_coarse_ns();
+	if (!is_live(flow, control, now))
 		return FLOW_UNKNOWN;
 	if (nw_config.dry_run)
 		return FLOW_KNOWN;

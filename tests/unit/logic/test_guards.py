@@ -10,7 +10,9 @@ import pytest
 from neurowall.kernel.layout import Constant
 from neurowall.logic import guards
 from neurowall.logic.guards import between
+from neurowall.model.flows import FlowRules
 from neurowall.model.guards import Guard, Guards
+from neurowall.model.parts import FlowModeName
 from neurowall.model.policy import Failsafe
 
 LAN = Guard("lan0", "auto", external=False, unparsed="pass", networks=None, checks_destination=True)
@@ -171,3 +173,28 @@ def random_side(r: Random) -> Guards:
         ),
         (),
     )
+
+
+WAN = replace(LAN, name="wan0", external=True, zone="external")
+RULES = FlowRules(1024, (60.0,) * 10, 100, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("off", "off", "off"),
+        ("off", "loose", "loose"),
+        ("strict", "off", "strict"),
+        ("loose", "strict", "strict"),
+        ("strict", "loose", "strict"),
+    ],
+)
+def test_flows_are_the_stricter_of_both(old: FlowModeName, new: FlowModeName, expected: str) -> None:
+    """And kept as the new policy says, or the old one where it says nothing."""
+    sides = [
+        Guards((replace(WAN, flows=mode),), (), flows=None if mode == "off" else rules)
+        for mode, rules in ((old, RULES), (new, replace(RULES, max_entries=2048)))
+    ]
+    found = between(*sides)
+    assert found.interfaces[0].flows == expected
+    assert found.flows == (sides[1].flows or sides[0].flows)
