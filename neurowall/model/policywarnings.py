@@ -48,6 +48,10 @@ def _interface_warnings(policy: Policy) -> Iterator[str]:
                     f"interfaces[{index}].networks: none is of {name}, which is forwarded: all of it from "
                     f"'{interface.name}' is dropped as spoofed; add its networks"
                 )
+    if policy.flows.mode != "off":
+        kept = [each for each in policy.interfaces if policy.is_external(each) and each.xdp != "off"]
+        if not kept:
+            yield "flows.mode: no external interface takes XDP, and flows are kept nowhere else"
     used = zones_in_use(policy)
     for index, zone in enumerate(policy.zones):
         if zone.name not in used:

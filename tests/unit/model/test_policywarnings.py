@@ -169,3 +169,18 @@ limits:
         "limits[0] 'syn': is not enforced on 'wan0', which is without XDP (`xdp: off`)",
         "limits[1] 'guests': none of its zones has an interface: it is never asked",
     ]
+
+
+@pytest.mark.parametrize(
+    ("interface", "warned"),
+    [
+        ("{name: wan0, zone: external}", False),
+        ("{name: wan0, zone: external, xdp: off}", True),
+        ("{name: lan0, zone: internal}", True),
+    ],
+)
+def test_flows_that_nothing_keeps(interface: str, *, warned: bool) -> None:
+    """They are for external interfaces with XDP."""
+    text = f"interfaces: [{interface}]\nflows: {{mode: loose}}\n"
+    assert ("flows.mode" in " ".join(warnings(text))) is warned
+    assert "flows.mode" not in " ".join(warnings(text.replace("loose", "off")))
