@@ -150,7 +150,7 @@ class TestConnections:
 
 def _listener(site: Site, place: str, address: str, port: int) -> socket.socket:
     with site.places[place].enter():
-        listener = socket.socket()
+        listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((address, port))
     listener.listen()
@@ -158,11 +158,12 @@ def _listener(site: Site, place: str, address: str, port: int) -> socket.socket:
     return listener
 
 
-def _client(site: Site, place: str) -> socket.socket:
+def _client(site: Site, place: str, source: str = "") -> socket.socket:
+    source = source or (HOST if place == "lan0" else FAR)
     with site.places[place].enter():
-        client = socket.socket()
+        client = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET)
     client.settimeout(5)
-    client.bind((HOST if place == "lan0" else FAR, 0))
+    client.bind((source, 0))
     return client
 
 
@@ -204,25 +205,42 @@ class TestStrangers:
 class TestSwitching:
     """While connections are open."""
 
-    def test_switching_on_cuts_nothing(self, run: Run, site: Site) -> None:
+    @pytest.mark.parametrize(
+        ("place", "source", "target", "behind"),
+        [
+            ("lan0", HOST, (FAR, 8001), ("wan0", FAR, 8001)),
+            ("lan0", HOST6, (FAR6, 8001), ("wan0", FAR6, 8001)),
+            ("wan0", FAR, (WAN, 8444), ("lan0", HOST, 444)),
+        ],
+    )
+    def test_switching_on_cuts_nothing(
+        self,
+        run: Run,
+        site: Site,
+        place: str,
+        source: str,
+        target: tuple[str, int],
+        behind: tuple[str, str, int],
+    ) -> None:
         """What is open is taken from conntrack: also where the peer speaks first, and nothing is adopted."""
-        with daemons(run, site) as make, _listener(site, "wan0", FAR, 8001) as listener:
+        with daemons(run, site) as make, _listener(site, *behind) as listener:
             daemon = make(OFF)
             daemon.start()
-            with _client(site, "lan0") as client:
-                client.connect((FAR, 8001))
+            with _client(site, place, source) as client:
+                client.connect(target)
                 accepted, _ = listener.accept()
-                daemon.config.write_text(STRICT)
-                daemon.ok("apply", str(daemon.config))
                 with accepted:
-                    accepted.sendall(b"are you there")
-                    assert _received(client, 13) == 13
+                    peer, ours = (accepted, client) if place == "lan0" else (client, accepted)
+                    daemon.config.write_text(STRICT)
+                    daemon.ok("apply", str(daemon.config))
+                    peer.sendall(b"are you there")
+                    assert _received(ours, 13) == 13
                     forged(site, IP(src=FAR, dst=WAN) / TCP(sport=443, dport=40000, flags="A", seq=1, ack=1))
                     until(lambda: daemon.packets("out-of-state") == 1)
                     daemon.config.write_text(OFF)
                     daemon.ok("apply", str(daemon.config))
-                    accepted.sendall(b"are you there")
-                    assert _received(client, 13) == 13
+                    peer.sendall(b"are you there")
+                    assert _received(ours, 13) == 13
             assert not list((daemon.bpffs / "links").glob("*:egress"))
 
 
