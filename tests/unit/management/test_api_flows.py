@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from neurowall.model.flows import Flow, FlowQuery, FlowState
+from tests.unit.management.commands import Cli
 from tests.unit.management.conftest import Api, StandIn
 
 FLOW = Flow(
@@ -73,3 +74,19 @@ def test_status_counts_them(api: Api, dataplane: StandIn) -> None:
     assert answer["events"] == dict.fromkeys(
         ("inserted", "proven", "picked_up", "guarded", "failed", "spared"), 0
     )
+
+
+def test_people_get_a_table(cli: Cli, dataplane: StandIn) -> None:
+    """IPv6 in brackets, what was left out, and why nothing may be out of state."""
+    six = replace(FLOW, inside=ip_address("2001:db8::2"), outside=ip_address("2001:2::7"))
+    dataplane.flows.known = [FLOW, six, FLOW]
+    dataplane.flows.counted = replace(dataplane.flows.counted, capacity=9, is_guarded=True, adopting=30.0)
+    text = cli("flows", "--limit", "2").stdout
+    for part in ("203.0.113.2:40000", "[2001:2::7]:443", "udp-answered", "and 1 more", "too many", "30 s"):
+        assert part in text
+    assert "3 flows" in cli("flows", "--count").stdout
+
+
+def test_people_are_told_that_flows_are_off(cli: Cli) -> None:
+    """An empty table would not say it."""
+    assert "flows are off" in cli("flows").stdout
