@@ -40,9 +40,10 @@ def set_up(maps: MapSet, rules: FlowRules | None) -> bool:
     Then programs must be loaded anew, and until they are attached flows may be missing: what is out of state
     passes for the time that the policy says.
     """
-    entries = rules.max_entries if rules else 1
+    most = rules.max_entries if rules else 1
     resized = False
-    for name in TABLES:
+    # Half as many that are half open: both as large would take the maps of all beyond 100 MiB.
+    for name, entries in zip(TABLES, (most, -(-most // 2)), strict=True):
         old = maps.by_name[name]
         if old.max_entries != entries:
             maps.replace(name, _larger(old, entries, keep=rules is not None))

@@ -149,7 +149,7 @@ FIELDS = {
             "`off`."
         ),
         "adopt": "How long after switching on TCP that is out of state passes all the same.",
-        "max": "TCP connections that are known; as many flows of other kinds, and connections being opened.",
+        "max": "TCP connections that are known; half as many other flows and connections being opened.",
         "timeouts": "How long a flow is known without a packet.",
         "new_per_second": (
             "Flows that each CPU takes in a second. More are not known, and then nothing is out of state."

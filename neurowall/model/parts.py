@@ -136,7 +136,7 @@ class Flows(Strict):
 
     mode: `strict` drops TCP that is out of state; `loose` only tells known packets from unknown ones. adopt:
     how long after it was switched on what is out of state passes all the same. max: entries, of TCP
-    connections, and as many of what a forged packet can bring about. new_per_second: flows that each CPU
+    connections, and half as many of what a forged packet can bring about. new_per_second: flows that each CPU
     takes in a second.
     """
 

@@ -5,7 +5,7 @@ import pytest
 
 from bench.measure.memory import kernel_maps
 from bench.testbed.run import Run
-from tests.net.attackscene import LIMITED, scene
+from tests.net.attackscene import STRICT, scene
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("nft")]
 
@@ -14,7 +14,7 @@ MOST = 100 << 20  # N7
 
 def test_the_maps_of_everything_fit(run: Run) -> None:
     """100 MiB at most."""
-    with scene(run, LIMITED, honest=False) as at:
+    with scene(run, STRICT, honest=False) as at:
         assert at.daemon.process
         held = sum(kernel_maps(at.daemon.process.pid, at.daemon.directory).values())
         assert (16 << 20) < held <= MOST
