@@ -122,7 +122,7 @@ class TestBadFields:
         [
             (
                 "colour: red\n",
-                "4: colour: unknown key; known here: interfaces, failsafe, lists, limits, engine, capacity, bans",
+                "4: colour: unknown key; known here: interfaces, failsafe, lists, limits, engine, capacity",
             ),
             ("engine: fast\n", "4: engine: 'fast': expected 'buckets' or 'classic'"),
             ("engine:\n", "4: engine: is empty: expected 'buckets' or 'classic'"),
