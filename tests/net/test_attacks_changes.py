@@ -3,7 +3,10 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from threading import Thread
 
+import httpx
 import pytest
 
 from bench.testbed.run import Run
@@ -97,6 +100,31 @@ def test_strict_outlives_its_daemon(at: Scene) -> None:
         assert at.casualties() == []
     assert dropped == {}
     assert is_strict(at)
+
+
+@pytest.mark.parametrize("milliseconds", [20, 60, 120, 250])
+def test_killed_in_the_middle_of_a_change(at: Scene, milliseconds: int) -> None:
+    """Wherever it was: the honest go on, and the next daemon puts one of the two in force, whole."""
+    change(at, STRICT)
+    time.sleep(_ADOPTED)
+    with at.dropped() as dropped:
+        applying = Thread(target=_attempt, args=(at, START + POLICIES["strict and other limits"]))
+        applying.start()
+        time.sleep(milliseconds / 1000)
+        at.daemon.kill()
+        applying.join()
+        assert at.casualties() == []
+        at.daemon.start()
+        assert at.casualties() == []
+    assert dropped == {}
+    names = {each["name"] for each in at.daemon.get("/limits")["limits"]}
+    assert names in ({"syn", "all"}, {"syn", "all", "web"})
+    assert is_strict(at)
+
+
+def _attempt(at: Scene, policy: str) -> None:
+    with suppress(httpx.TransportError):
+        at.daemon.ask("POST", "/policy/apply", content=policy)
 
 
 def test_flows_outlive_growing_lists(at: Scene) -> None:
