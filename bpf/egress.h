@@ -120,7 +120,7 @@ static __always_inline struct nw_flow *begin_flow(struct __sk_buff *ctx, struct 
 	struct flow_scratch *made = scratch();
 	__u32 packets = ctx->gso_segs;
 
-	if (!made || !admits_new(control, now))
+	if (!made || !admits_new(control, state, now))
 		return NULL;
 	__builtin_memset(&made->flow, 0, sizeof(made->flow));
 	made->flow.state = state;

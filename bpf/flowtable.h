@@ -115,10 +115,13 @@ static __always_inline void loosen(struct nw_flow_control *control, __u64 now)
 		control->guarded_until = now + FLOW_SECOND;
 }
 
-/* Whether this CPU may insert one more flow in this second. */
-static __always_inline int admits_new(struct nw_flow_control *control, __u64 now)
+/*
+ * Whether this CPU may insert one more flow of this state in this second. Half is for TCP alone, and only TCP that is
+ * kept out loosens: answers to forged UDP queries must not switch strict off, and of UDP nothing is dropped.
+ */
+static __always_inline int admits_new(struct nw_flow_control *control, __u32 state, __u64 now)
 {
-	__u32 zero = 0;
+	__u32 zero = 0, is_tcp = state < NW_FLOW_UDP;
 	struct nw_flow_guard *guard = bpf_map_lookup_elem(&flow_guard, &zero);
 
 	if (!guard)
@@ -127,9 +130,10 @@ static __always_inline int admits_new(struct nw_flow_control *control, __u64 now
 		guard->window_start = now;
 		guard->inserted = 0;
 	}
-	if (guard->inserted >= control->new_per_second) {
+	if (guard->inserted >= control->new_per_second >> !is_tcp) {
 		count_flow_event(NW_FLOW_GUARDED);
-		loosen(control, now);
+		if (is_tcp)
+			loosen(control, now);
 		return 0;
 	}
 	guard->inserted += 1;
