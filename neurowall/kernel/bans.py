@@ -85,8 +85,12 @@ class BanMaps:
 
     def expire(self) -> int:
         """Take out those that are over; how many."""
-        now, ended = time.monotonic_ns(), 0
-        for key in self._keys():
+        now, ended, put = time.monotonic_ns(), 0, self._state[_PUT]
+        keys = self._keys()
+        if not keys:
+            # A daemon may have died between taking one out and counting it. What is put now is counted after.
+            self._state[_TAKEN] = put
+        for key in keys:
             raw = self._bans.lookup(key)
             if raw and Ban.from_buffer_copy(raw).until <= now:
                 ended += self._take(key)

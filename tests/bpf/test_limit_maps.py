@@ -203,6 +203,17 @@ def test_bans_are_found_lifted_and_taken_out(maps: dict[str, Map]) -> None:
     assert (len(bans), bans.expire()) == (1, 0)
 
 
+def test_a_daemon_that_died_while_it_took_one_out_costs_nothing(maps: dict[str, Map]) -> None:
+    """The ban is gone and was not counted: the next look makes good for it, so that nothing is looked up."""
+    address = put_ban(maps, 7, -1)
+    bans = BanMaps(maps)
+    maps["bans"].delete(maps["bans"].all_keys()[0])
+    assert len(bans) == 1
+    assert bans.find(address) is None
+    assert bans.expire() == 0
+    assert len(bans) == 0
+
+
 def test_who_is_never_banned_is_not_banned_any_more(maps: dict[str, Map]) -> None:
     """Said later than the ban was made, it ends; what is said no more is forgotten."""
     bans = BanMaps(maps)
