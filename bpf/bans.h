@@ -26,6 +26,16 @@ static __always_inline __u64 defence_clock(void)
 #endif
 }
 
+/* The same to the tick, of up to 10 ms: half of what the other costs. */
+static __always_inline __u64 defence_clock_coarse(void)
+{
+#ifdef NW_VIRTUAL_TIME
+	return defence_clock();
+#else
+	return bpf_ktime_get_coarse_ns();
+#endif
+}
+
 static __always_inline void ban_key(const struct segment *segment, struct nw_ban_key *key)
 {
 	__builtin_memcpy(key->address, segment->source, sizeof(key->address));

@@ -69,8 +69,8 @@ static __always_inline __u32 limits_of_port(const struct segment *segment)
 	return *word >> (port & 1) * 32;
 }
 
-/* A bit for each limit that concerns the packet. */
-static __always_inline __u32 limits_of(const struct segment *segment, __u32 of_known_flow)
+/* A bit for each limit that concerns the packet, and in the upper half for those that need the exact clock. */
+static __always_inline __u64 limits_of(const struct segment *segment, __u32 of_known_flow)
 {
 	const struct nw_limit_site *site = limit_site(segment->ifindex);
 	__u32 mask;
@@ -84,7 +84,7 @@ static __always_inline __u32 limits_of(const struct segment *segment, __u32 of_k
 		mask &= ~site->new_only;
 	if (mask & site->with_ports)
 		mask &= ~site->with_ports | limits_of_port(segment);
-	return mask;
+	return (__u64)(mask & site->exact) << 32 | mask;
 }
 
 /*
@@ -165,6 +165,30 @@ static __always_inline struct limit_work *limit_work_under_way(void)
 }
 
 /*
+ * Has the line of a limit's key on its way from memory, while the others are asked for theirs: each is a cache miss in
+ * the flood that limits are for, and so all of them take as long as one.
+ */
+__noinline __u32 fetch_limit(__u32 slot)
+{
+	const struct segment *segment = segment_under_way();
+	struct limit_work *work = limit_work_under_way();
+	const struct nw_limit *limit = bpf_map_lookup_elem(&limits, &slot);
+	const struct nw_limit_line *line;
+	__u64 hash;
+	__u32 index;
+
+	if (!limit || !segment || !work)
+		return 0;
+	hash = limit_hash(limit, segment);
+	work->claims[slot & (NW_LIMITS - 1)].hash = hash;
+	index = hash >> NW_LIMIT_LINES_SHIFT;
+	line = bpf_map_lookup_elem(&limit_lines, &index);
+	if (line)
+		*(const volatile __u64 *)line->slots; /* asked for, and not waited for */
+	return 0;
+}
+
+/*
  * What a limit says of the packet, and in its claim what it writes if nothing is against it. A cost is rounded
  * up or down at random, so that rates are right where the interval is no whole number of units. Global, as are
  * the others, so that the verifier follows it once and not for each limit that a packet may meet.
@@ -183,7 +207,7 @@ __noinline __u32 judge_limit(__u32 slot)
 		return LIMIT_DROPS; /* cannot be */
 	claim = &work->claims[slot & (NW_LIMITS - 1)];
 	now = work->now >> NW_LIMIT_UNIT_SHIFT;
-	hash = limit_hash(limit, segment);
+	hash = claim->hash;
 	index = hash >> NW_LIMIT_LINES_SHIFT;
 	tag = hash >> 24 & LIMIT_TAG_MASK;
 	tag |= !tag;
@@ -273,8 +297,12 @@ static __always_inline __u32 lowest_bit(__u32 mask)
 /* The limits of *mask* that the packet is over: in the lower half those that drop, in the upper all. */
 static __noinline __u64 judge_limits(__u32 mask, __u32 bytes, struct limit_work *work)
 {
-	__u32 refused = 0, over = 0;
+	__u32 refused = 0, over = 0, left = mask;
 
+	for (int i = 0; i < NW_LIMITS && left; i++) {
+		fetch_limit(lowest_bit(left));
+		left &= left - 1;
+	}
 	for (int i = 0; i < NW_LIMITS && mask; i++) {
 		__u32 slot = lowest_bit(mask), answer = judge_limit(slot);
 
@@ -337,18 +365,19 @@ static __noinline __u32 is_over_limit(const struct segment *segment, __u32 of_kn
 				      __u32 is_proven)
 {
 	struct limit_work *work;
-	__u64 over;
+	__u64 over, concerned;
 	__u32 mask;
 
 	if (!segment)
 		return 1; /* cannot be */
-	mask = limits_of(segment, of_known_flow);
+	concerned = limits_of(segment, of_known_flow);
+	mask = concerned;
 	if (!mask)
 		return 0;
 	work = limit_work_under_way();
 	if (!work)
 		return 1; /* cannot be */
-	work->now = defence_clock();
+	work->now = concerned >> 32 ? defence_clock() : defence_clock_coarse();
 	work->banned_by = 0;
 	over = judge_limits(mask, segment->bytes, work);
 	if (EMITS && over &&

@@ -15,6 +15,7 @@
 
 /* What a limit would write if all of them admit the packet. */
 struct limit_claim {
+	__u64 hash; /* of the key */
 	__u32 line;
 	__u32 way;
 	__u64 held;

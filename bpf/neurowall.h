@@ -393,7 +393,7 @@ struct nw_limit_site {
 	__u32 masks[NW_LIMIT_KINDS];
 	__u32 with_ports; /* those that are about some destination ports only, see limit_ports */
 	__u32 new_only; /* those that known flows are not asked about */
-	__u32 pad;
+	__u32 exact; /* those whose burst is so short that the coarse clock would tell */
 };
 
 /*

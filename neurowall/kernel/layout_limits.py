@@ -65,13 +65,13 @@ class LimitSite(Mirror):
     masks: c.Array[c.c_uint32]
     with_ports: int
     new_only: int
-    pad: int
+    exact: int
     _fields_ = (
         ("ifindex", c.c_uint32),
         ("masks", c.c_uint32 * 8),
         ("with_ports", c.c_uint32),
         ("new_only", c.c_uint32),
-        ("pad", c.c_uint32),
+        ("exact", c.c_uint32),
     )
 
 

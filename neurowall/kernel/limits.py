@@ -18,6 +18,8 @@ from neurowall.model.errors import KernelError
 from neurowall.model.limits import LimitCounters, LimitGuard
 
 NAMES = ("limits", "limit_sites", "limit_ports", "limit_lines", "limit_counters")
+COARSE_SECONDS = 0.08
+"""A burst of less than this, which is 20 ticks of the coarse clock at 250 Hz, needs the exact clock."""
 _WORD = np.dtype("<u8")
 _UNIT = 1 << Constant.LIMIT_UNIT_SHIFT
 _TIME = (1 << Constant.LIMIT_TIME_BITS) - 1
@@ -198,6 +200,7 @@ def _sites(slots: Mapping[int, LimitGuard], numbers: Mapping[str, int]) -> list[
                 site.masks[kind] |= bit
             site.with_ports |= bit if guard.limit.ports else 0
             site.new_only |= bit if guard.limit.new_only else 0
+            site.exact |= bit if guard.limit.burst_size < guard.limit.rate * COARSE_SECONDS else 0
     return list(sites.values())
 
 

@@ -126,7 +126,8 @@ class Limits:
         masks = [sum(1 << slot for slot, spec in self.specs.items() if kind in spec.kinds) for kind in KINDS]
         with_ports = sum(1 << slot for slot, spec in self.specs.items() if spec.ports)
         new_only = sum(1 << slot for slot, spec in self.specs.items() if spec.new_only)
-        value = struct.pack("=I8I3I", self._ifindex, *masks, 0, 0, with_ports, new_only, 0)
+        exact = sum(1 << slot for slot, spec in self.specs.items() if spec.burst * 12 < spec.rate)  # 80 ms
+        value = struct.pack("=I8I3I", self._ifindex, *masks, 0, 0, with_ports, new_only, exact)
         key = struct.pack("=I", self._ifindex % 1024)
         libbpf.map_update(self._firewall.map_fd("limit_sites"), key, value)
 

@@ -80,6 +80,14 @@ def sites(maps: dict[str, Map]) -> dict[int, LimitSite]:
     return {site.ifindex: site for site in found}
 
 
+def test_short_bursts_need_the_exact_clock(maps: dict[str, Map], limits: LimitMaps) -> None:
+    """Of less than 80 ms: the coarse one stands still for up to 10."""
+    short = guard(model.Limit(name="short", key="source", packets_per_second=1000, burst=79))
+    long = guard(model.Limit(name="long", key="source", packets_per_second=1000, burst=80))
+    limits.put([long, short], NUMBERS)
+    assert sites(maps)[7].exact == 2
+
+
 def test_a_limit_is_written_as_it_is_meant(maps: dict[str, Map], limits: LimitMaps) -> None:
     """Interval and burst in units of 16 ns; kinds, ports and interfaces as bits."""
     limits.put([guard(SYN), guard(WEB, "wan0", "wan1")], NUMBERS)
@@ -92,7 +100,7 @@ def test_a_limit_is_written_as_it_is_meant(maps: dict[str, Map], limits: LimitMa
     found = sites(maps)
     assert list(found[7].masks) == [3, 2, 2, 0, 0, 0, 0, 0]
     assert list(found[7 + 1024].masks) == [2, 2, 2, 0, 0, 0, 0, 0]
-    assert (found[7].with_ports, found[7].new_only) == (2, 0)
+    assert (found[7].with_ports, found[7].new_only, found[7].exact) == (2, 0, 0)
     ports = maps["limit_ports"].mapped(np.dtype("<u4"))
     assert list(np.flatnonzero(ports)) == [443, 8000, 8001, 8002]
     assert set(ports[ports != 0]) == {2}
