@@ -19,7 +19,7 @@
 
 #define TC_NEXT (-1) /* TCX_NEXT, and TC_ACT_UNSPEC of cls_bpf: the packet goes on */
 #define EGRESS_LINEAR \
-	192 /* bytes that must lie in one piece: headers with options and extensions */
+	192 /* bytes that are put into one piece at most: headers with options and extensions */
 
 static __always_inline int parse_leaving_ip(struct packet *packet, __u32 left)
 {
@@ -80,7 +80,7 @@ static __always_inline void turn_round(struct segment *segment)
  * Fills *segment* from a frame that leaves; 0 if it can have no flow. Its bytes are those of the IP packets that
  * become of it, `behind` is the offset of the transport header.
  */
-static __always_inline int read_leaving(struct __sk_buff *ctx, struct segment *segment)
+static __noinline int read_leaving(struct __sk_buff *ctx, struct segment *segment)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet packet = {};
@@ -330,11 +330,18 @@ static __always_inline void record_egress(struct __sk_buff *ctx)
 	struct segment *segment;
 	__u64 now;
 
-	if (ctx->data_end - ctx->data < EGRESS_LINEAR && ctx->data_end - ctx->data < length)
-		bpf_skb_pull_data(ctx, length < EGRESS_LINEAR ? length : EGRESS_LINEAR);
 	segment = bpf_map_lookup_elem(&segments, &zero);
-	if (!control || !segment || !read_leaving(ctx, segment))
+	if (!control || !segment)
 		return;
+	if (!read_leaving(ctx, segment)) {
+		/* Headers may go on where data lies apart. To pull them first would copy the data of every frame. */
+		if (ctx->data_end - ctx->data >= EGRESS_LINEAR ||
+		    ctx->data_end - ctx->data >= length)
+			return;
+		if (bpf_skb_pull_data(ctx, length < EGRESS_LINEAR ? length : EGRESS_LINEAR) ||
+		    !read_leaving(ctx, segment))
+			return;
+	}
 	now = bpf_ktime_get_coarse_ns();
 	if (segment->protocol == IPPROTO_TCP)
 		record_tcp(ctx, segment, control, now);
