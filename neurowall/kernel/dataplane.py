@@ -331,7 +331,7 @@ class DataPlane:
         pin, role = self._egress_pin(guard.name), self._role(guard)
         record = self._records.by_name.get(guard.name) or self._unrecorded(guard.name, ifindex)
         if record.zone != role.zone or not egress.holds(ifindex, pin, record):
-            flows.adopt(self._maps, self._guards.flows)
+            flows.adopt(self._maps, self._guards.flows.adopt)
             self._seed_flows(self._guards.flows.max_entries)
         try:
             egress.attach(self._program(role.at_egress), ifindex, pin, record)

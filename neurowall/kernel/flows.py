@@ -23,6 +23,7 @@ from neurowall.kernel.routes import KernelRoutes
 from neurowall.model.flows import SECOND_NS, FlowRules, FlowState
 
 TABLES = ("flows", "half_flows")
+_COPIED_SECONDS = 1.0
 _ZERO = bytes(4)
 _KEY = np.dtype((np.void, c.sizeof(layout_flows.FlowKey)))
 _VALUE = np.dtype((np.void, c.sizeof(layout_flows.Flow)))
@@ -41,17 +42,19 @@ def set_up(maps: MapSet, rules: FlowRules | None) -> bool:
     passes for the time that the policy says.
     """
     most = rules.max_entries if rules else 1
-    resized = False
+    resized = is_in_use = False
     # Half as many that are half open: both as large would take the maps of all beyond 100 MiB.
     for name, entries in zip(TABLES, (most, -(-most // 2)), strict=True):
         old = maps.by_name[name]
         if old.max_entries != entries:
+            is_in_use = is_in_use or old.max_entries > 1
             maps.replace(name, _larger(old, entries, keep=rules is not None))
             resized = True
     if rules:
         _control(maps, rules)
         if resized:
-            adopt(maps, rules)
+            # What begins while a table in use is copied is in the old one only.
+            adopt(maps, max(rules.adopt, _COPIED_SECONDS) if is_in_use else rules.adopt)
     return resized
 
 
@@ -83,10 +86,10 @@ def read_control(maps: MapSet) -> layout_flows.FlowControl:
     return layout_flows.FlowControl.from_buffer_copy(maps.by_name["flow_control"].lookup(_ZERO) or b"")
 
 
-def adopt(maps: MapSet, rules: FlowRules) -> None:
-    """From now on, for the time that the policy says, what is out of state passes."""
+def adopt(maps: MapSet, seconds: float) -> None:
+    """From now on, for so long, what is out of state passes."""
     control = read_control(maps)
-    control.adopt_until = time.monotonic_ns() + int(rules.adopt * SECOND_NS)
+    control.adopt_until = time.monotonic_ns() + int(seconds * SECOND_NS)
     maps.by_name["flow_control"].update(_ZERO, bytes(control))
 
 
