@@ -16,6 +16,11 @@ from tests.bpf.frames import rarely
 from tests.bpf.harness import DROP, PASS
 from tests.bpf.oracle import Policy, judge
 
+# Of origins, flows and limits, which these programs are loaded without; test_fuzz.py reaches them.
+ELSEWHERE = {
+    *(Reason.MARTIAN, Reason.BOGON, Reason.BANNED, Reason.LIMITED),
+    *(Reason.FLOW, Reason.OUT_OF_STATE, Reason.BAD_SEQUENCE),
+}
 engines = pytest.mark.parametrize("engine", ENGINES)
 roles = pytest.mark.parametrize(("unparsed", "failsafe"), [(DROP, True), (PASS, False)])
 
@@ -92,5 +97,9 @@ def test_the_generator_reaches_every_reason_often_enough() -> None:
         if i % 50 == 0:
             policy = frames.policy(r, unparsed=r.choice((PASS, DROP)), failsafe=True, internal=rarely(r, 3))
         seen[judge(frames.frame(r), policy)[1]] += 1
-    rare = {reason.label: seen[reason.label] for reason in Reason if seen[reason.label] < count / 1000}
+    rare = {
+        reason.label: seen[reason.label]
+        for reason in Reason
+        if seen[reason.label] < count / 1000 and reason not in ELSEWHERE
+    }
     assert rare == {}

@@ -13,6 +13,7 @@ from tests.net.attackpackets import from_one
 from tests.net.attackscene import BASE, FAR, FORWARDED, GATEWAY, TARGET, Scene, scene
 from tests.net.daemon import until
 from tests.net.keepers import Idle
+from tests.sampling import some
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("nft")]
 
@@ -40,7 +41,7 @@ def _talks(at: Scene) -> bool:
         return session.lives()
 
 
-@pytest.mark.parametrize("kind", ["S", "A", "R", "FA", "SA", "udp", "icmp", "fragment"])
+@pytest.mark.parametrize("kind", some(["S", "R", "FA", "SA", "A", "icmp", "udp", "fragment"]))
 def test_a_third_party_is_not_banned_by_packets_in_its_name(at: Scene, kind: str) -> None:
     """Whatever the flood is made of: it is dropped, and whose address it has is served right after."""
     builds = {"udp": TARGET.udp, "icmp": TARGET.echo, "fragment": TARGET.fragment}

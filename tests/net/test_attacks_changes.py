@@ -14,6 +14,7 @@ from neurowall.model.reasons import Reason
 from tests.net.attackpackets import from_one
 from tests.net.attackscene import BASE, CLIENT, FAR, FORWARDED, GATEWAY, OUTSIDE, SSH, TARGET, Scene, scene
 from tests.net.keepers import Idle
+from tests.sampling import some
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("nft", "iperf3", "conntrack")]
 
@@ -102,7 +103,7 @@ def test_strict_outlives_its_daemon(at: Scene) -> None:
     assert is_strict(at)
 
 
-@pytest.mark.parametrize("milliseconds", [20, 60, 120, 250])
+@pytest.mark.parametrize("milliseconds", some([20, 60, 120, 250]))
 def test_killed_in_the_middle_of_a_change(at: Scene, milliseconds: int) -> None:
     """Wherever it was: the honest go on, and the next daemon puts one of the two in force, whole."""
     change(at, STRICT)

@@ -16,6 +16,7 @@ from tests.net.attackpackets import (
     from_one,
 )
 from tests.net.attackscene import LIMITED, TARGET, Scene, scene
+from tests.sampling import some
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("nft", "iperf3")]
 
@@ -45,7 +46,7 @@ def at(run: Run) -> Iterator[Scene]:
         assert at.casualties() == []
 
 
-@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize("flood", some(FLOODS, every=2))
 def test_what_may_begin_something_is_limited(at: Scene, flood: str) -> None:
     """All but the burst, by the limits; honest people notice nothing."""
     dropped = at.attack(FLOODS[flood]())
@@ -55,7 +56,7 @@ def test_what_may_begin_something_is_limited(at: Scene, flood: str) -> None:
 
 
 @pytest.mark.parametrize("source", [ONE, ONE6])
-@pytest.mark.parametrize("disguise", DISGUISES)
+@pytest.mark.parametrize("disguise", some(DISGUISES, every=2))
 def test_disguises_draw_on_the_same_allowance(at: Scene, disguise: str, source: str) -> None:
     """A source that used up its SYNs gets no more by hiding them."""
     at.attack(from_one(TARGET.tcp("S"), BURST * 3, source))

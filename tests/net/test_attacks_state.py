@@ -18,6 +18,7 @@ from tests.net.attackpackets import (
     from_one,
 )
 from tests.net.attackscene import STRICT, TARGET, Scene, scene
+from tests.sampling import some
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("nft", "iperf3")]
 
@@ -47,7 +48,7 @@ def at(run: Run) -> Iterator[Scene]:
         assert at.casualties() == []
 
 
-@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize("flood", some(FLOODS, every=4))
 def test_what_belongs_to_no_connection_is_dropped(at: Scene, flood: str) -> None:
     """All of it, as out of state; honest people notice nothing."""
     assert at.attack(FLOODS[flood]()) == {Reason.OUT_OF_STATE: COUNT}
@@ -55,7 +56,7 @@ def test_what_belongs_to_no_connection_is_dropped(at: Scene, flood: str) -> None
 
 
 @pytest.mark.parametrize("source", [ONE, ONE6])
-@pytest.mark.parametrize("disguise", DISGUISES)
+@pytest.mark.parametrize("disguise", some(DISGUISES, every=2))
 def test_disguises_do_not_help_what_is_out_of_state(at: Scene, disguise: str, source: str) -> None:
     """Whatever stands before the TCP header."""
     packets = [DISGUISES[disguise](each) for each in from_one(TARGET.tcp("A"), 40, source)]
