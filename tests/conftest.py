@@ -7,6 +7,7 @@ a missing tool names the package lists, so that a skip is an instruction and not
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -16,6 +17,11 @@ import pytest
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=100_000)
 hypothesis.settings.load_profile("default")
+
+
+# A shell starts what it puts into the background with SIGINT ignored, which all programs would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def why_not_root() -> str | None:

@@ -17,6 +17,7 @@ from tests.bpf import frames
 from tests.bpf.conftest import MakeFirewall
 from tests.bpf.differential import disagreements
 from tests.bpf.harness import DROP
+from tests.sampling import some
 
 SOURCES = Path(__file__).parents[2] / "bpf"
 FRAMES = 40_000
@@ -170,7 +171,7 @@ def compiled(folder: Path, *mutations: tuple[str, str, str], defines: tuple[str,
 
 
 @pytest.mark.tool("clang")
-@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.parametrize("name", some(MUTATIONS, every=2))
 def test_the_differential_catches_a_broken_program(
     make_firewall: MakeFirewall, name: str, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ from neurowall.model.reasons import Verdict
 from tests.bpf import frames, oracle
 from tests.bpf.conftest import ENGINES
 from tests.bpf.frames import probe
+from tests.sampling import some
 
 CAPACITY = Capacity(hosts4=500, prefixes4=500, hosts6=100, prefixes6=100, classes=64)
 EXTERNAL = Interface(name="nw-none", zone="external")  # never attached
@@ -317,7 +318,7 @@ LEFT_BEHIND = (PrefixTable, "_repair", "live[wrong] = ", "unused = ")
 
 
 @pytest.mark.parametrize("policy", ["buckets"], indirect=True)
-@pytest.mark.parametrize("what", MUTATIONS)
+@pytest.mark.parametrize("what", some(MUTATIONS, every=2))
 def test_a_careless_writer_is_caught(
     start: Callable[[], Daemon], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:

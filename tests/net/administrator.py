@@ -11,7 +11,7 @@ import httpx
 from bench.testbed.chain import Chain
 from neurowall.kernel.nft import Nftables
 from tests.net.conftest import MakeDaemon
-from tests.net.daemon import POLICY, Daemon
+from tests.net.daemon import POLICY, Daemon, until
 from tests.net.twopolicies import FENCES
 
 FOREIGN = """
@@ -118,6 +118,12 @@ def applied(daemon: Daemon, text: str) -> None:
 
 def repairs(daemon: Daemon) -> int:
     """How often the table was put back, which status and metrics must agree on."""
-    said = int(daemon.get("/status")["stateful"]["drift_repairs"])
-    assert f"neurowall_drift_repairs_total {float(said)}" in daemon.ask("GET", "/metrics").text
-    return said
+    found: list[int] = []
+
+    def agree() -> bool:
+        """Unless one more came between the two questions."""
+        found[:] = [int(daemon.get("/status")["stateful"]["drift_repairs"])]
+        return f"neurowall_drift_repairs_total {float(found[0])}" in daemon.ask("GET", "/metrics").text
+
+    until(agree)
+    return found[0]

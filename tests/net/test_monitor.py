@@ -11,6 +11,7 @@ from bench.testbed.run import Run
 from tests.net.daemon import Daemon
 from tests.net.engines import ENGINES, started
 from tests.net.probes import Probes
+from tests.sampling import some
 
 pytestmark = pytest.mark.root
 
@@ -20,7 +21,7 @@ ENTRIES = "203.0.113.7\n198.51.100.0/24\n2001:db8::7\n2001:db8:bad::/48\n"
 FREE = ("203.0.113.8", "198.51.101.1", "2001:db8::8")
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=some(ENGINES, every=2))
 def running(request: pytest.FixtureRequest, run: Run, chain: Chain) -> Iterator[Daemon]:
     """A daemon of each engine."""
     with started(run, chain, request.param, DECLARED) as daemon:

@@ -17,6 +17,7 @@ from bench.testbed.run import Run
 from tests.net.daemon import Daemon, until
 from tests.net.engines import ENGINES, started
 from tests.net.probes import Probes
+from tests.sampling import some
 
 pytestmark = pytest.mark.root
 
@@ -43,7 +44,7 @@ class Sources:
         self.around = (f"{v4}.0.0/16", f"{v6}::/48")
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=some(ENGINES, every=2))
 def running(request: pytest.FixtureRequest, run: Run, chain: Chain) -> Iterator[Daemon]:
     """A daemon of each engine."""
     with started(run, chain, request.param, f"bans: {{repeat_factor: {FACTOR}}}\n") as daemon:

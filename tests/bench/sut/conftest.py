@@ -13,6 +13,9 @@ from bench.testbed.base import Chain, Run
 from bench.traffic.wire import generator, release
 from neurowall.model.entries import EntrySet
 
+UNLISTED = frozenset({"xdp-lru-limiter", "xdp-lru-flows"})
+"""Systems that have no lists: test_limiters.py."""
+
 
 @pytest.fixture
 def runs() -> Iterator[Path]:

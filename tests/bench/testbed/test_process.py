@@ -152,9 +152,7 @@ class TestOwner:
     ) -> None:
         """The namespaces, the child and the run directory are gone when the program ends."""
         code = (
-            "import signal,sys,time; from pathlib import Path; from bench.testbed.base import Chain, Run\n"
-            # A shell starts what it puts into the background with SIGINT ignored, and so all its children.
-            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "import sys,time; from pathlib import Path; from bench.testbed.base import Chain, Run\n"
             f"with Run.begin(Path({str(tmp_path)!r}) / 'runs') as run, Chain(run).build() as chain:\n"
             "    run.on_close(lambda: time.sleep(0.5))\n"
             "    chain.server.spawn(['sleep', '60'])\n"
