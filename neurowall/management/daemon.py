@@ -42,7 +42,7 @@ from neurowall.management.errors import CannotRun, CommandError, UsageProblem
 from neurowall.management.housekeeping import Housekeeper
 from neurowall.management.instance import Instance, Record, locked
 from neurowall.management.telemetry import Teller
-from neurowall.management.watch import Watcher
+from neurowall.management.watch import QUIET_SECONDS, AfterQuiet, Watcher
 from neurowall.model.errors import ListError, NeurowallError, PolicyError, Unsupported
 from neurowall.model.intent import PolicyState
 from neurowall.model.policy import Policy
@@ -135,7 +135,7 @@ def _table_watcher(engine: Engine) -> Watcher:
         watch_ruleset(suspect, stop)
 
     watcher = Watcher(watch, engine.repair, tuple)
-    engine.on_change = watcher.poke
+    engine.on_change = AfterQuiet(watcher.poke, QUIET_SECONDS)
     return watcher
 
 

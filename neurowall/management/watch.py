@@ -8,6 +8,7 @@ from typing import Protocol
 
 RETRY_SECONDS = 1.0
 SETTLE_SECONDS = 0.05  # one interface appearing is several events
+QUIET_SECONDS = 1.0  # to read a large table back takes half as long as to change it: a series is read once
 UNASKED_SECONDS = 10.0  # reconcile without an event: one may come before the first listener does
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,24 @@ class Watched(Protocol):
     @property
     def problem(self) -> str | None:
         """Why it is not guarded, None if it is."""
+
+
+class AfterQuiet:
+    """Calls *act* in a thread of its own, *seconds* after the last of several calls of this object."""
+
+    def __init__(self, act: Callable[[], None], seconds: float) -> None:
+        self._act, self._seconds = act, seconds
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def __call__(self) -> None:
+        """Begin to wait, or begin anew."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = threading.Timer(self._seconds, self._act)
+            self._timer.daemon = True
+            self._timer.start()
 
 
 class Watcher:

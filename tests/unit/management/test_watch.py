@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from neurowall.management import watch
-from neurowall.management.watch import Watcher
+from neurowall.management.watch import AfterQuiet, Watcher
 
 
 @dataclass
@@ -133,3 +134,20 @@ def test_stop_ends_both_threads() -> None:
     with watching(machine):
         assert threading.active_count() == before + 2
     assert threading.active_count() == before
+
+
+def test_a_series_of_calls_is_acted_on_once_after_it() -> None:
+    """Not before the last one is so long ago."""
+    acted: list[float] = []
+    after = AfterQuiet(lambda: acted.append(time.monotonic()), 0.2)
+    for _ in range(5):
+        after()
+        last = time.monotonic()
+        time.sleep(0.05)
+    assert acted == []
+    time.sleep(0.5)
+    assert len(acted) == 1
+    assert acted[0] - last >= 0.2
+    after()
+    time.sleep(0.5)
+    assert len(acted) == 2
