@@ -211,7 +211,7 @@ def _interfaces(chain: "Chain", rules: Rules) -> str:
 def _command() -> list[str]:
     """The installed `neurowall` of this Python, else the module."""
     script = Path(sys.executable).parent / "neurowall"
-    return [str(script)] if script.exists() else [sys.executable, "-m", "neurowall.management.cli"]
+    return [str(script)] if script.exists() else [sys.executable, "-m", "neurowall.management.cli.main"]
 
 
 def _spawn(chain: "Chain", argv: list[str], name: str) -> "Process":

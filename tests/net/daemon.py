@@ -16,7 +16,7 @@ from bench.testbed.process import Completed, Process
 from bench.testbed.run import Run
 from tests.net.site import Site
 
-NEUROWALL = (sys.executable, "-m", "neurowall.management.cli")
+NEUROWALL = (sys.executable, "-m", "neurowall.management.cli.main")
 READY_SECONDS = 20.0
 
 POLICY = """\

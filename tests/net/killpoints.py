@@ -15,7 +15,7 @@ from typing import Any
 from neurowall.data.tablememo import TableMemo
 from neurowall.kernel.dataplane import DataPlane
 from neurowall.kernel.nft import Nftables
-from neurowall.management.cli import main
+from neurowall.management.cli.main import main
 
 STEPS: tuple[tuple[Any, str], ...] = (
     (os, "fsync"),

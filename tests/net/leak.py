@@ -186,7 +186,7 @@ def _body(answer: httpx.Response) -> dict[str, Any]:
 def _command(tree: Path | None) -> list[str]:
     if tree is None:
         return [str(Path(sys.executable).parent / "neurowall")]
-    return [sys.executable, "-P", "-m", "neurowall.management.cli"]  # -P: not from the current directory
+    return [sys.executable, "-P", "-m", "neurowall.management.cli.main"]  # -P: not from the current directory
 
 
 def _environment(tree: Path | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from neurowall.management.cli import main
+from neurowall.management.cli.main import main
 
 COMPLAINT = "the disk of the library is on fire"
 Command = Callable[[Any, str], tuple[int, str, str]]

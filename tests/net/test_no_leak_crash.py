@@ -27,7 +27,7 @@ NOT_PINNED = {
     ],
 }
 DETACH_AT_START = {
-    "neurowall/management/daemon.py": [
+    "neurowall/management/daemon/main.py": [
         (
             "        dataplane = DataPlane.open(",
             "        end_enforcement(options.instance)\n        dataplane = DataPlane.open(",

@@ -13,7 +13,7 @@ from tests.net.leak import ROOMY, TIGHT, Scene, account, policy, scene
 from tests.net.leak_trees import copy_with, other_abi
 
 ATTACH_FIRST = {
-    "neurowall/management/daemon.py": [
+    "neurowall/management/daemon/main.py": [
         (
             "        engine.start()\n        _check_attached(",
             (

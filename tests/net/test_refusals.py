@@ -119,7 +119,7 @@ def test_no_capabilities(make_daemon: MakeDaemon, run: Run, drop: str, expected:
 def test_no_root(make_daemon: MakeDaemon, run: Run) -> None:
     """An ordinary user is told to use root, exit 4."""
     ordinary = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    if run.exec((*ordinary, sys.executable, "-c", "import neurowall.management.cli")).returncode:
+    if run.exec((*ordinary, sys.executable, "-c", "import neurowall.management.cli.main")).returncode:
         pytest.skip("other users cannot read this source tree or its .venv")
     daemon = make_daemon()
     with TemporaryDirectory() as open_to_all:

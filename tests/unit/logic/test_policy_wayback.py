@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neurowall.data.state import StateStore
-from neurowall.management.housekeeping import Housekeeper
+from neurowall.management.daemon.housekeeping import Housekeeper
 from neurowall.model.errors import ApplyError, KernelError, NeurowallError, RulesetError, StateError
 from neurowall.model.intent import Intent
 from neurowall.model.policy import Policy

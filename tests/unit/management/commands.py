@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from neurowall.management.cli import app
+from neurowall.management.cli.main import app
 from neurowall.management.errors import ExitCode
 
 runner = CliRunner()

@@ -18,9 +18,10 @@ from neurowall.data.state import StateStore
 from neurowall.logic.around import Around
 from neurowall.logic.declared import declare
 from neurowall.logic.engine import Engine
-from neurowall.management import server, session
-from neurowall.management.answers import About
-from neurowall.management.api import create_app
+from neurowall.management import session
+from neurowall.management.api import server
+from neurowall.management.api.answers import About
+from neurowall.management.api.app import create_app
 from neurowall.management.instance import Instance
 from neurowall.model.counters import Counter
 from neurowall.model.interfaces import InterfaceStatus

@@ -3,8 +3,8 @@
 import pytest
 
 from neurowall.logic.engine import Engine
-from neurowall.management.answers import About
-from neurowall.management.api import create_metrics_app
+from neurowall.management.api.answers import About
+from neurowall.management.api.app import create_metrics_app
 from neurowall.model.counters import Counter
 from neurowall.model.errors import KernelError
 from neurowall.model.policy import load_policy

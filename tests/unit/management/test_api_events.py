@@ -11,10 +11,10 @@ from fastapi import FastAPI
 
 from neurowall.logic.engine import Engine
 from neurowall.logic.events import MOST_SUBSCRIBERS, EventHub
-from neurowall.management.answers_events import event as answer
-from neurowall.management.api_events import messages
-from neurowall.management.render_events import line, lost
-from neurowall.management.telemetry import Teller
+from neurowall.management.api.answers_events import event as answer
+from neurowall.management.api.events import messages
+from neurowall.management.cli.render_events import line, lost
+from neurowall.management.daemon.telemetry import Teller
 from neurowall.model.errors import KernelError
 from neurowall.model.events import Event, EventKind, Filter, Told
 from neurowall.model.reasons import Reason

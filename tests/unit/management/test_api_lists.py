@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from neurowall.logic.engine import Engine
-from neurowall.management import api as api_module
-from neurowall.management.answers import About
-from neurowall.management.api import create_app
+from neurowall.management.api import app as api_module
+from neurowall.management.api.answers import About
+from neurowall.management.api.app import create_app
 from tests.unit.management.conftest import Api, StandIn, done, refused
 
 

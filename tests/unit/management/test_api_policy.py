@@ -6,9 +6,9 @@ import pytest
 from neurowall.logic.engine import Engine
 from neurowall.logic.lockout import Session
 from neurowall.logic.packettext import PacketInvalid
-from neurowall.management.answers import About
-from neurowall.management.api import create_app
-from neurowall.management.metrics import exposition, registry_of
+from neurowall.management.api.answers import About
+from neurowall.management.api.app import create_app
+from neurowall.management.api.metrics import exposition, registry_of
 from neurowall.model.counters import Counter
 from neurowall.model.errors import (
     LockOut,

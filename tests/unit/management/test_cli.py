@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from neurowall.logic.engine import Engine
-from neurowall.management import server
-from neurowall.management.cli import app
+from neurowall.management.api import server
+from neurowall.management.cli.main import app
 from neurowall.management.errors import ExitCode
 from neurowall.management.instance import Instance
 from neurowall.model.counters import Counter

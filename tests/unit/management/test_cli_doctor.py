@@ -11,7 +11,8 @@ from neurowall.kernel import features
 from neurowall.kernel import machine as kernel_machine
 from neurowall.kernel.features import Bpf, Conntrack, Nftables
 from neurowall.kernel.machine import XDP_BASIC, Device, Listener
-from neurowall.management import firstpolicy, preflight
+from neurowall.management.cli import firstpolicy
+from neurowall.management.daemon import preflight
 from neurowall.management.errors import ExitCode
 from neurowall.management.instance import Instance, Record
 from neurowall.model.intent import GenerationRecord

@@ -10,7 +10,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from neurowall.management.cli import app
+from neurowall.management.cli.main import app
 from neurowall.management.errors import ExitCode
 
 runner = CliRunner()
@@ -78,7 +78,7 @@ class TestStartUp:
     def test_help_imports_nothing_heavy(self) -> None:
         """The slow parts are imported by the commands that need them."""
         code = (
-            "import sys\nfrom neurowall.management.cli import app\n"
+            "import sys\nfrom neurowall.management.cli.main import app\n"
             "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
             "heavy = {'numpy', 'pydantic', 'fastapi', 'uvicorn', 'httpx', 'pyroute2', 'yaml', 'rich',"
             " 'prometheus_client', 'asyncio'}\n"
@@ -89,7 +89,7 @@ class TestStartUp:
 
     def test_help_starts_about_as_fast_as_typer_itself(self) -> None:
         """A ratio, taken in turns so that a busy machine does not fail it: under 3 times `import typer`."""
-        commands = (("-m", "neurowall.management.cli", "--help"), ("-c", "import typer"))
+        commands = (("-m", "neurowall.management.cli.main", "--help"), ("-c", "import typer"))
         best = dict.fromkeys(commands, float("inf"))
         for _ in range(8):
             for argv in commands:
@@ -102,7 +102,7 @@ class TestStartUp:
 
 class TestProgress:
     WORK = (
-        "import time\nfrom neurowall.management.cli_options import working\n"
+        "import time\nfrom neurowall.management.cli.options import working\n"
         "with working('applying list feed'):\n    time.sleep(0.3)\n"
     )
 

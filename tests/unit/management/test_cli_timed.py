@@ -4,7 +4,7 @@
 import re
 import shlex
 
-from neurowall.management.cli import app
+from neurowall.management.cli.main import app
 from neurowall.management.errors import ExitCode
 from tests.unit.management.commands import Cli, runner
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from neurowall.logic.engine import Engine
-from neurowall.management import daemon
-from neurowall.management.answers import About
-from neurowall.management.daemon import Options
+from neurowall.management.api.answers import About
+from neurowall.management.daemon import main as daemon
+from neurowall.management.daemon.main import Options
 from neurowall.management.errors import CommandError, ExitCode
 from neurowall.management.instance import Instance, Record
 from neurowall.model.errors import (

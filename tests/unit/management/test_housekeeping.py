@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from neurowall.management import housekeeping
-from neurowall.management.housekeeping import Housekeeper
+from neurowall.management.daemon import housekeeping
+from neurowall.management.daemon.housekeeping import Housekeeper
 from neurowall.model.errors import StateError
 
 

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from neurowall.logic.engine import Engine
-from neurowall.management.answers import About
-from neurowall.management.metrics import exposition, registry_of
+from neurowall.management.api.answers import About
+from neurowall.management.api.metrics import exposition, registry_of
 from neurowall.model.counters import Counter
 from neurowall.model.events import EventKind, Filter, Tally
 from neurowall.model.reasons import Reason

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from neurowall.management import preflight
+from neurowall.management.daemon import preflight
 from neurowall.management.errors import CannotRun, ExitCode
 
 ROOT = (1 << 41) - 1

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from neurowall.logic.evaluate import Listed, Verdict, evaluate, read_packet
-from neurowall.management.render_packet import packet, packet_answer, sentence
+from neurowall.management.cli.render_packet import packet, packet_answer, sentence
 from tests.unit.logic.packet_world import World, interfaces, load
 
 POLICY = load(

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from neurowall.management import render_policy
+from neurowall.management.cli import render_policy
 
 CHANGE: dict[str, Any] = {
     "generation": 7,

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from neurowall.management import server
+from neurowall.management.api import server
 from neurowall.management.errors import CommandError, ExitCode, UsageProblem
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from neurowall.management import watch
-from neurowall.management.watch import AfterQuiet, Watcher
+from neurowall.management.daemon import watch
+from neurowall.management.daemon.watch import AfterQuiet, Watcher
 
 
 @dataclass

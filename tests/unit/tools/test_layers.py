@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = [
-    "neurowall/management/api.py",
+    "neurowall/management/api/app.py",
     "neurowall/logic/engine.py",
     "neurowall/data/state.py",
     "neurowall/kernel/dataplane.py",
@@ -44,7 +44,7 @@ def lint(tree: Path) -> subprocess.CompletedProcess[str]:
 
 def test_allowed_imports_are_kept(tree: Path) -> None:
     """Every arrow of the design, all at once."""
-    (tree / "neurowall/management/api.py").write_text("import neurowall.logic.engine\n")
+    (tree / "neurowall/management/api/app.py").write_text("import neurowall.logic.engine\n")
     (tree / "neurowall/logic/engine.py").write_text(
         "import neurowall.data.state\nimport neurowall.kernel.dataplane\nimport neurowall.model.entries\n"
     )
@@ -61,16 +61,16 @@ def test_allowed_imports_are_kept(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "imported"),
     [
-        ("neurowall/logic/engine.py", "neurowall.management.api"),
+        ("neurowall/logic/engine.py", "neurowall.management.api.app"),
         ("neurowall/data/state.py", "neurowall.kernel.libbpf"),
         ("neurowall/kernel/dataplane.py", "neurowall.data.state"),
         ("neurowall/kernel/dataplane.py", "neurowall.logic.engine"),
         ("neurowall/model/entries.py", "neurowall.data.state"),
         ("neurowall/model/entries.py", "socket"),
-        ("neurowall/management/api.py", "bench.traffic.xdpgen"),
+        ("neurowall/management/api/app.py", "bench.traffic.xdpgen"),
         ("bench/traffic/xdpgen.py", "neurowall.kernel.dataplane"),
         ("bench/traffic/xdpgen.py", "neurowall.logic.engine"),
-        ("bench/traffic/xdpgen.py", "neurowall.management.api"),
+        ("bench/traffic/xdpgen.py", "neurowall.management.api.app"),
     ],
 )
 def test_a_forbidden_import_is_broken(tree: Path, module: str, imported: str) -> None:

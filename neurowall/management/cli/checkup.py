@@ -10,7 +10,7 @@ from neurowall.data.generations import GenerationStore
 from neurowall.data.sources import read_policy
 from neurowall.kernel import features, machine, netlink
 from neurowall.logic.doctor import Facts, examine
-from neurowall.management import preflight
+from neurowall.management.daemon import preflight
 from neurowall.management.instance import Instance, Record
 from neurowall.model.errors import PolicyError, StateError
 from neurowall.model.policy import Policy, load_policy

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from neurowall.logic.engine import Engine
-from neurowall.management.drawing import count, say, table
+from neurowall.management.cli.drawing import count, say, table
 from neurowall.management.times import duration
 from neurowall.model.flows import Flow, FlowCounts, FlowQuery, FlowState
 

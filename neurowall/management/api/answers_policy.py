@@ -9,7 +9,7 @@ from typing import Any
 from neurowall.logic.policydiff import described
 from neurowall.logic.policyresults import GenerationInfo, Pending, PolicyChange, PolicyInForce
 from neurowall.logic.results import StatefulStatus
-from neurowall.management.policies import Policies
+from neurowall.management.api.policies import Policies
 from neurowall.model.counters import Counter
 from neurowall.model.errors import StateError
 from neurowall.model.policy import Policy

@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.lockout import Session
 from neurowall.logic.policyresults import PolicyChange
-from neurowall.management import answers_policy, problems
-from neurowall.management.policies import Policies
-from neurowall.management.render_packet import packet_answer
+from neurowall.management.api import answers_policy, problems
+from neurowall.management.api.policies import Policies
+from neurowall.management.cli.render_packet import packet_answer
 from neurowall.management.session import read_session
 from neurowall.model.duration import format_duration, parse_duration
 from neurowall.model.policyschema import schema

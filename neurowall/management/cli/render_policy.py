@@ -4,7 +4,7 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from neurowall.management.drawing import count, say, table, volume
+from neurowall.management.cli.drawing import count, say, table, volume
 from neurowall.management.times import duration
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 from neurowall.data import tablememo
 from neurowall.kernel import attachment, egress, netlink, pins, sysctl
 from neurowall.kernel.nft import Nftables
-from neurowall.management import preflight
+from neurowall.management.daemon import preflight
 from neurowall.management.errors import CommandError
 from neurowall.management.instance import Instance, locked, stop_holder
 from neurowall.model.errors import KernelError, Unsupported

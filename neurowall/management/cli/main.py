@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurowall.management import render
-from neurowall.management.cli_doctor import doctor_app
-from neurowall.management.cli_events import events_app
-from neurowall.management.cli_lists import lists_app
-from neurowall.management.cli_options import (
+from neurowall.management.cli import render
+from neurowall.management.cli.doctor import doctor_app
+from neurowall.management.cli.events import events_app
+from neurowall.management.cli.lists import lists_app
+from neurowall.management.cli.options import (
     Call,
     InstanceOption,
     OutputOption,
@@ -22,7 +22,7 @@ from neurowall.management.cli_options import (
     command,
     working,
 )
-from neurowall.management.cli_policy import generations_app, policy_app
+from neurowall.management.cli.policy import generations_app, policy_app
 from neurowall.management.instance import DEFAULT_STATE_DIR
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def run(
     SIGTERM and SIGINT end it while enforcement goes on in the kernel (`neurowall down` ends that too); SIGHUP
     makes it read the policy file again.
     """
-    from neurowall.management.daemon import Options, serve
+    from neurowall.management.daemon.main import Options, serve
 
     serve(
         Options(
@@ -154,7 +154,7 @@ def limits(call: Call) -> None:
 
     What a limit with action monitor would have dropped is counted apart. `neurowall unblock` ends a ban.
     """
-    from neurowall.management import answers_limits
+    from neurowall.management.api import answers_limits
 
     with call.client() as client:
         call.show(client.get("limits"), answers_limits.show)
@@ -185,7 +185,7 @@ def flows(
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Flows shown at most.")] = 100,
 ) -> None:
     """Show the flows that XDP knows, those that were seen last in front."""
-    from neurowall.management import answers_flows
+    from neurowall.management.api import answers_flows
 
     wanted = {"source": source, "protocol": protocol, "state": state}
     with call.client() as client:
@@ -310,7 +310,7 @@ def explain(
         if " " not in what.strip():
             call.show(client.get("explain", what), render.explanation)
             return
-        from neurowall.management import render_packet
+        from neurowall.management.cli import render_packet
 
         call.show(client.get("explain-packet", packet=what), render_packet.packet)
 
@@ -333,7 +333,7 @@ def down(call: Call) -> None:
     Stops the daemon, detaches, and removes what Neurowall made for this instance. The intended state on disk
     stays: the next `neurowall run` enforces it again.
     """
-    from neurowall.management.down import take_down
+    from neurowall.management.daemon.down import take_down
 
     call.show(take_down(call.instance), render.taken_down)
 

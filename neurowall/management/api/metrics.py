@@ -9,9 +9,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from neurowall.logic.engine import Engine
 from neurowall.logic.results import Counters, Status
-from neurowall.management.answers import VERDICTS, About
-from neurowall.management.answers_policy import counted
-from neurowall.management.policies import Policies
+from neurowall.management.api.answers import VERDICTS, About
+from neurowall.management.api.answers_policy import counted
+from neurowall.management.api.policies import Policies
 from neurowall.model.counters import Counter
 from neurowall.model.errors import StateError
 from neurowall.model.fields import TIMED

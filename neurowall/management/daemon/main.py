@@ -34,15 +34,16 @@ from neurowall.logic.around import Around
 from neurowall.logic.declared import Declared, boot, declare_config
 from neurowall.logic.engine import Engine
 from neurowall.logic.worker import Worker
-from neurowall.management import preflight, server
-from neurowall.management.answers import About
-from neurowall.management.api import create_app, create_metrics_app
-from neurowall.management.down import SYSCTLS, end_enforcement
+from neurowall.management.api import server
+from neurowall.management.api.answers import About
+from neurowall.management.api.app import create_app, create_metrics_app
+from neurowall.management.daemon import preflight
+from neurowall.management.daemon.down import SYSCTLS, end_enforcement
+from neurowall.management.daemon.housekeeping import Housekeeper
+from neurowall.management.daemon.telemetry import Teller
+from neurowall.management.daemon.watch import QUIET_SECONDS, AfterQuiet, Watcher
 from neurowall.management.errors import CannotRun, CommandError, UsageProblem
-from neurowall.management.housekeeping import Housekeeper
 from neurowall.management.instance import Instance, Record, locked
-from neurowall.management.telemetry import Teller
-from neurowall.management.watch import QUIET_SECONDS, AfterQuiet, Watcher
 from neurowall.model.errors import ListError, NeurowallError, PolicyError, Unsupported
 from neurowall.model.intent import PolicyState
 from neurowall.model.policy import Policy

@@ -19,8 +19,8 @@ from starlette.types import Receive, Scope, Send
 
 from neurowall.logic.engine import Engine
 from neurowall.logic.events import MOST_SUBSCRIBERS, RECENT, EventHub, Subscription, TooManySubscribers
-from neurowall.management.answers_events import event, server_sent, told_message
-from neurowall.management.problems import ApiProblem
+from neurowall.management.api.answers_events import event, server_sent, told_message
+from neurowall.management.api.problems import ApiProblem
 from neurowall.model.events import EventKind, Filter
 from neurowall.model.reasons import Reason
 

@@ -3,7 +3,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from neurowall.management.drawing import say, table
+from neurowall.management.cli.drawing import say, table
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,13 +19,13 @@ from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.engine import Engine
 from neurowall.logic.results import ListInfo, Result
-from neurowall.management import answers, answers_flows, answers_limits, answers_policy, problems
-from neurowall.management.answers import About, Json
-from neurowall.management.api_events import add_events
-from neurowall.management.api_policy import add_policies
-from neurowall.management.bodylimit import BodyLimit
-from neurowall.management.metrics import exposition, registry_of
-from neurowall.management.policies import Policies
+from neurowall.management.api import answers, answers_flows, answers_limits, answers_policy, problems
+from neurowall.management.api.answers import About, Json
+from neurowall.management.api.bodylimit import BodyLimit
+from neurowall.management.api.events import add_events
+from neurowall.management.api.metrics import exposition, registry_of
+from neurowall.management.api.policies import Policies
+from neurowall.management.api.policy import add_policies
 from neurowall.model.duration import MAX_TTL, format_duration, parse_duration
 from neurowall.model.errors import ListConflict, ListInvalid
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from neurowall.management import render_policy
-from neurowall.management.cli_options import (
+from neurowall.management.cli import render_policy
+from neurowall.management.cli.options import (
     Call,
     InstanceOption,
     Output,
@@ -47,7 +47,7 @@ def validate(
 
     Errors name file, line and field, and the fix. Warnings are about what is valid and probably not meant.
     """
-    from neurowall.management.validate import examine
+    from neurowall.management.cli.validate import examine
 
     found = examine(read_input(file, "policy"), _name_of(file), table=table)
     if found["valid"] or call.output is not Output.TABLE:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from neurowall.management import render
-from neurowall.management.cli_options import Call, command, read_input, working
+from neurowall.management.cli import render
+from neurowall.management.cli.options import Call, command, read_input, working
 from neurowall.management.errors import UsageProblem
 
 lists_app = typer.Typer(

@@ -3,8 +3,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from neurowall.management import render_policy
-from neurowall.management.drawing import count, say, table, volume
+from neurowall.management.cli import render_policy
+from neurowall.management.cli.drawing import count, say, table, volume
 from neurowall.management.times import duration, in_words
 
 if TYPE_CHECKING:
@@ -167,6 +167,6 @@ def share(entries: int, capacity: int, **_rest: object) -> str:
     return f"{100 * entries / capacity:.0f} %" if capacity else "-"
 
 
-def yes(value: bool) -> str:  # noqa: FBT001 - a cell of a table
+def yes(value: bool) -> str:
     """A truth value as a word."""
     return "yes" if value else "no"

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from neurowall.management import render_policy
-from neurowall.management.cli_options import Call, command
+from neurowall.management.cli import render_policy
+from neurowall.management.cli.options import Call, command
 from neurowall.management.errors import CannotRun, CommandError, ExitCode, UsageProblem
 
 doctor_app = typer.Typer(rich_markup_mode=None)
@@ -34,7 +34,7 @@ def doctor(
 
     Takes no daemon and changes nothing. Exit code 1 if something essential is missing.
     """
-    from neurowall.management.checkup import check_up
+    from neurowall.management.cli.checkup import check_up
 
     with _command_errors():
         answer = check_up(call.instance, config, netns)
@@ -74,7 +74,7 @@ def init(
     Interfaces with a default route become external, the others internal; what is forwarded now stays
     forwarded, and the SSH session that the command is given in stays. An existing file is never overwritten.
     """
-    from neurowall.management.firstpolicy import example_text, own_text
+    from neurowall.management.cli.firstpolicy import example_text, own_text
 
     with _command_errors():
         text = example_text(example) if example else own_text(netns)

@@ -20,7 +20,7 @@ from neurowall.management.instance import DEFAULT_RUN_DIR, Instance
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neurowall.management.client import Client
+    from neurowall.management.cli.client import Client
 
 DEFAULT_INSTANCE = "main"
 PIPE_WIDTH = 200  # columns of a table that no terminal limits
@@ -91,7 +91,7 @@ class Call:
     @contextmanager
     def client(self) -> "Iterator[Client]":
         """A connection to the instance's daemon."""
-        from neurowall.management.client import Client
+        from neurowall.management.cli.client import Client
 
         with Client(self.instance.socket, self.instance.name) as client:
             yield client

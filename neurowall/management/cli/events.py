@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from neurowall.management import render_events
-from neurowall.management.cli_options import Call, Output, command
+from neurowall.management.cli import render_events
+from neurowall.management.cli.options import Call, Output, command
 
 events_app = typer.Typer(rich_markup_mode=None)
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from neurowall.logic.results import LimitInfo
-from neurowall.management.drawing import count, say, table
+from neurowall.management.cli.drawing import count, say, table
 from neurowall.management.times import duration, ending
 from neurowall.model.limits import LimitBan
 
