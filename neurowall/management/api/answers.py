@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine's answers as the API's JSON: every member by name, nothing but plain values."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -27,9 +28,12 @@ from neurowall.model.reasons import Reason
 
 Json = dict[str, Any]
 
+_LOGGED = ("generation", "added", "removed", "seconds")
 SHOWN_LINES = 100  # of skipped lines, cleared host bits and notes; the rest is counted
 _TAKEN_OUT_OF = {"unblock": (OPERATOR_BLOCK, TIMED_BLOCK), "unallow": (OPERATOR_ALLOW, TIMED_ALLOW)}
 VERDICTS = {"block": "drop", "allow": "pass"}  # what a list's verdict does to a packet
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -174,6 +178,13 @@ def change(apply: Callable[[], Result], verb: str = "", *, timed: bool = False) 
         "host_bits_count": len(result.host_bits),
         "notes": _address_notes(result, verb, timed=timed) + _list_notes(result),
     }
+
+
+def logged_change(what: str, apply: Callable[[], Result], verb: str = "", *, timed: bool = False) -> Json:
+    """Make a change as `change` does, and log it as *what*."""
+    answer = change(apply, verb, timed=timed)
+    log.info("%s: generation %d, %d added, %d removed, %.3f s", what, *map(answer.get, _LOGGED))
+    return answer
 
 
 def _outcome(outcome: AddressOutcome) -> Json:

@@ -3,15 +3,18 @@
 
 from collections.abc import Iterable, Iterator
 
+from fastapi import FastAPI, Request
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
+from starlette.responses import Response
 
 from neurowall.logic.engine import Engine
 from neurowall.logic.results import Counters, Status
 from neurowall.management.api.answers import VERDICTS, About
 from neurowall.management.api.answers_policy import counted
 from neurowall.management.api.policies import Policies
+from neurowall.management.api.requests import PLAIN
 from neurowall.model.counters import Counter
 from neurowall.model.errors import StateError
 from neurowall.model.fields import TIMED
@@ -221,3 +224,13 @@ def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
     """The body and its content type, in the format that *accept* prefers."""
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
+
+
+def add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+    """Serve *registry* at /metrics."""
+
+    @app.get("/metrics", dependencies=PLAIN)
+    def metrics(request: Request) -> Response:
+        """Prometheus exposition."""
+        body, content_type = exposition(registry, request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})

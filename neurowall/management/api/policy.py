@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The routes of the API that are about policies: apply, confirm, roll back, history, rules, packets."""
+"""The routes of the API that are about policies: in force, schema, apply, confirm, roll back."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import Body, FastAPI, Header, Query, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic import BeforeValidator, Field, StrictInt
 from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.lockout import Session
 from neurowall.logic.policyresults import PolicyChange
 from neurowall.management.api import answers_policy, problems
+from neurowall.management.api.generations import check_kept
 from neurowall.management.api.policies import Policies
-from neurowall.management.cli.render_packet import packet_answer
+from neurowall.management.api.requests import Answered, NoQuery, Strict
 from neurowall.management.session import read_session
 from neurowall.model.duration import format_duration, parse_duration
 from neurowall.model.policyschema import schema
@@ -24,13 +25,7 @@ MAX_CONFIRM = 86_400.0  # seconds; who needs longer to see whether it works does
 UNNAMED = "policy.yaml"  # what messages call a policy whose file the caller does not name
 _MAX_NOTE = 200
 
-Answered = Callable[..., Awaitable[Response]]
-
 log = logging.getLogger(__name__)
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 def _read_confirm(given: object) -> float:
@@ -42,7 +37,7 @@ def _read_confirm(given: object) -> float:
     return seconds
 
 
-class ApplyQuery(_Strict):
+class ApplyQuery(Strict):
     """How to apply. confirm: seconds until it is taken back unless confirmed; force: despite a lock-out."""
 
     dry_run: bool = False
@@ -51,30 +46,17 @@ class ApplyQuery(_Strict):
     note: str = Field(default="", max_length=_MAX_NOTE)
 
 
-class RollbackQuery(_Strict):
+class RollbackQuery(Strict):
     """dry_run: say what would change and change nothing; force: despite a lock-out."""
 
     dry_run: bool = False
     force: bool = False
 
 
-class Rollback(_Strict):
+class Rollback(Strict):
     """Where to. Without a generation: to the one before the present one."""
 
     generation: StrictInt | None = Field(default=None, ge=1)
-
-
-class PacketQuery(_Strict):
-    """A packet in words, such as `tcp 203.0.113.7:4711 -> 192.0.2.10:443 via wan0`."""
-
-    packet: str = Field(max_length=500)
-
-
-class _NoQuery(_Strict):
-    pass
-
-
-NoQuery = Annotated[_NoQuery, Query()]
 
 
 def add_policies(app: FastAPI, policies: Policies, answered: Answered) -> None:
@@ -93,27 +75,6 @@ def _add_questions(app: FastAPI, policies: Policies) -> None:
     def policy_schema(_query: NoQuery) -> Response:
         """The JSON Schema of policy files."""
         return JSONResponse(schema())
-
-    @app.get("/policy/generations")
-    def generations(_query: NoQuery) -> Response:
-        """The policies that were in force, oldest first."""
-        return JSONResponse(answers_policy.generations(policies.generations(), policies.policy_now()))
-
-    @app.get("/policy/generations/{number}")
-    def generation(number: int, _query: NoQuery) -> Response:
-        """One of them, with its text."""
-        _check_kept(policies, number)
-        return JSONResponse(answers_policy.generation(policies.generation(number), text=True))
-
-    @app.get("/rules")
-    def rules(_query: NoQuery) -> Response:
-        """What every rule matched."""
-        return JSONResponse(answers_policy.rules(policies))
-
-    @app.get("/explain-packet")
-    def explain_packet(query: Annotated[PacketQuery, Query()]) -> Response:
-        """What becomes of a packet, step by step."""
-        return JSONResponse(packet_answer(policies.explain_packet(query.packet)))
 
 
 def _add_changes(app: FastAPI, policies: Policies, answered: Answered) -> None:
@@ -176,7 +137,7 @@ def _rollback(
     policies: Policies, number: int | None, query: RollbackQuery, session: Session | None
 ) -> dict[str, Any]:
     if number is not None:
-        _check_kept(policies, number, loose=True)
+        check_kept(policies, number, loose=True)
     back = partial(
         policies.rollback_policy, number, dry_run=query.dry_run, force=query.force, session=session
     )
@@ -197,15 +158,6 @@ def _changed(what: str, apply: Callable[[], PolicyChange]) -> dict[str, Any]:
         until,
     )
     return answers_policy.change(made)
-
-
-def _check_kept(policies: Policies, number: int, *, loose: bool = False) -> None:
-    """Refuse a generation that there is not; *loose*: one between two means the policy that was in force."""
-    kept = [each.generation for each in policies.generations()]
-    if number not in kept and not (loose and kept and kept[0] < number <= kept[-1]):
-        known = ", ".join(map(str, kept)) or "none"
-        detail = f"generation {number} put no policy in force, or is not kept any more; there are: {known}"
-        raise problems.ApiProblem(404, "no-such-generation", detail)
 
 
 def _text(body: bytes) -> str:

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What requests may carry: bodies and queries, nothing unknown in them."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Literal
+
+from fastapi import Depends, Query
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from starlette.responses import Response
+
+from neurowall.model.duration import MAX_TTL, format_duration, parse_duration
+
+MAX_ADDRESSES = 100_000
+PAGE = 10_000
+
+Answered = Callable[..., Awaitable[Response]]
+"""Gives a change its turn and a thread, and answers with what it returns."""
+
+
+class Strict(BaseModel):
+    """A body or query of which every member is known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Addresses(Strict):
+    """The body of unblock and unallow."""
+
+    # The first wrong one is enough: a hundred thousand errors would hold the loop up.
+    addresses: list[str] = Field(min_length=1, max_length=MAX_ADDRESSES, fail_fast=True)
+
+
+def _read_ttl(given: object) -> float | None:
+    """Seconds from `"1h"` or a number. Raises ValueError."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float | str):
+        raise ValueError('expected a duration such as "1h", or seconds')  # noqa: TRY004 - pydantic's kind
+    seconds = parse_duration(given) if isinstance(given, str) else given
+    if not 0 < seconds <= MAX_TTL:  # false for NaN too
+        raise ValueError(f"expected more than 0 and at most {format_duration(MAX_TTL)}")
+    return float(seconds)
+
+
+class TimedAddresses(Addresses):
+    """The body of block and allow. ttl: how long, as "90s", "15m", "12h", "7d" or seconds; absent: no end."""
+
+    ttl: Annotated[float | None, BeforeValidator(_read_ttl)] = None
+
+
+class ListChange(Strict):
+    """What may be changed of a list without its entries."""
+
+    monitor: StrictBool
+
+
+class PutQuery(Strict):
+    """How to put a list. create: true = only if it is new, false = only if it exists, absent = either.
+
+    monitor: its entries are counted and decide nothing.
+    """
+
+    verdict: Literal["block", "allow"] | None = None
+    monitor: bool | None = None
+    skip_invalid: bool = False
+    create: bool | None = None
+
+
+class PageQuery(Strict):
+    """Which entries of a list to show."""
+
+    limit: int = Field(default=100, ge=1, le=PAGE)
+    after: str | None = None
+
+
+class NoParameters(Strict):
+    """No query parameter at all."""
+
+
+async def no_query(_query: Annotated[NoParameters, Query()]) -> None:
+    """Refuse every query parameter: a misspelt or future one must not be ignored.
+
+    Async, though it waits for nothing: anything else would take a thread, and /liveness must not need one.
+    """
+
+
+PLAIN = [Depends(no_query)]
+
+NoQuery = Annotated[NoParameters, Query()]
