@@ -42,6 +42,7 @@ from neurowall.logic.results import (
     Status,
 )
 from neurowall.logic.snapshot import usage_of
+from neurowall.logic.top import TopSources
 from neurowall.model import counters
 from neurowall.model.address import InvalidEntry, parse_address
 from neurowall.model.errors import (
@@ -68,6 +69,7 @@ class Engine(ListRequests):
     """Policies, what ListRequests changes, and questions about all of it. Any thread may call.
 
     on_change is called after each change of the policy, when the answer is ready. events: where to have them.
+    top: whom they are about most.
     """
 
     def __init__(  # noqa: PLR0913 - what tests replace, by name
@@ -88,7 +90,7 @@ class Engine(ListRequests):
         self._around = around = around or Around()
         self._unsettled: str | None = None  # why an interface without XDP has no lists
         self.on_change: Callable[[], None] = lambda: None
-        self.events = EventHub()
+        self.events, self.top = EventHub(), TopSources()
         declared = policy if isinstance(policy, Declared) else Declared(policy)
         generations = GenerationStore(store.directory)
         self._frame = Frame(dataplane, around)
@@ -371,7 +373,9 @@ class Engine(ListRequests):
         """
         found = self._dataplane.read_events(seconds)
         if found:
-            self.events.publish(self._event_names().tell(found, ahead_of_monotonic()))
+            told = self._event_names().tell(found, ahead_of_monotonic())
+            self.top.note(told)
+            self.events.publish(told)
         return found is not None
 
     @property

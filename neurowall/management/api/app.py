@@ -18,6 +18,7 @@ from neurowall.management.api import problems
 from neurowall.management.api.answers import About, Json
 from neurowall.management.api.bans import add_bans
 from neurowall.management.api.bodylimit import BodyLimit
+from neurowall.management.api.console import add_console
 from neurowall.management.api.events import add_events
 from neurowall.management.api.generations import add_generations
 from neurowall.management.api.health import add_health
@@ -29,6 +30,7 @@ from neurowall.management.api.reload import add_reload
 from neurowall.management.api.requests import Answered
 from neurowall.management.api.rules import add_rules
 from neurowall.management.api.status import add_status
+from neurowall.management.api.top import add_top
 
 MAX_LIST = 64 << 20  # bytes; a list of a million entries has about 15 MB
 MAX_BODY = 8 << 20  # bytes of any other body; MAX_ADDRESSES fit whatever their form
@@ -51,6 +53,8 @@ def create_app(engine: Engine, about: About, policies: Policies | None = None) -
     add_generations(app, asked)
     add_rules(app, asked)
     add_events(app, engine)
+    add_top(app, engine)
+    add_console(app)
     add_metrics(app, registry_of(engine, about, asked))
     return app
 

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.packettext import PacketInvalid
+from neurowall.management.api.browsers import HEADERS
 from neurowall.model.address import InvalidEntry
 from neurowall.model.errors import (
     ApplyError,
@@ -189,4 +190,6 @@ async def _unexpected(_request: Request, error: Exception) -> Response:
         f"{type(error).__name__} in the daemon: its log has the details; "
         "`neurowall status` says what is in force"
     )
-    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+    response = answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+    response.headers.update({**HEADERS, "cache-control": "no-store"})  # made outside of every middleware
+    return response
