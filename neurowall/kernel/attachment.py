@@ -47,7 +47,7 @@ class Records:
         if path.exists():
             try:
                 raw = json.loads(path.read_text(encoding="utf-8"))
-                self.by_name = {name: Record(**fields) for name, fields in raw.items()}
+                self.by_name = {_interface(name): Record(**fields) for name, fields in raw.items()}
             except (ValueError, TypeError, AttributeError) as error:
                 raise KernelError(f"{path} is damaged ({error}): move it away and start again") from error
 
@@ -56,6 +56,13 @@ class Records:
         draft = self._path.with_suffix(".tmp")
         draft.write_text(json.dumps({name: asdict(record) for name, record in self.by_name.items()}))
         draft.replace(self._path)
+
+
+def _interface(name: str) -> str:
+    """A name of the records, which `neurowall down` reads as root though another user wrote them."""
+    if "/" in name:
+        raise ValueError(f"{name!r} is no interface")
+    return name
 
 
 def choose_mode(requested: str, attempt: Callable[[str], str | None]) -> tuple[str, str]:

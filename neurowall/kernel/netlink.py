@@ -29,7 +29,8 @@ def enter_namespace(name: str) -> None:
     with it when the process dies. Unsupported if there is no such namespace.
     """
     try:
-        fd = os.open(_NAMESPACES / name, os.O_RDONLY | os.O_CLOEXEC)
+        # The name may come from a file that another user's daemon wrote: nothing else is opened.
+        fd = os.open(_NAMESPACES / name.replace("/", "?"), os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         known = sorted(path.name for path in _NAMESPACES.iterdir()) if _NAMESPACES.is_dir() else []
         raise Unsupported(

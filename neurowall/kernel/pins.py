@@ -32,13 +32,19 @@ def is_mounted(path: Path) -> bool:
 
 
 def mount(path: Path) -> None:
-    """Mount a bpffs at *path* unless one is there; Unsupported if the kernel or our rights forbid it."""
+    """Mount a bpffs at *path* unless one is there; Unsupported if the kernel or our rights forbid it.
+
+    Its root is the caller's: give it to somebody else by chown, which every kernel's bpffs knows.
+    """
     path.mkdir(parents=True, exist_ok=True)
     if is_mounted(path):
         return
     if _LIBC.mount(b"bpf", os.fsencode(path), b"bpf", 0, b"mode=0700"):
         reason = os.strerror(c.get_errno())
-        raise Unsupported(f"cannot mount a bpffs at {path}: {reason}; it needs root and CONFIG_BPF_SYSCALL")
+        raise Unsupported(
+            f"cannot mount a bpffs at {path}: {reason}; it needs CAP_SYS_ADMIN (root, or "
+            "`neurowall prepare` by root before) and CONFIG_BPF_SYSCALL"
+        )
 
 
 def unmount(path: Path) -> None:

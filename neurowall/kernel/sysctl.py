@@ -12,6 +12,7 @@ Acts on the network namespace of the calling thread.
 
 import json
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from neurowall.model.errors import KernelError
 
 _ROOT = Path("/proc/sys")
 _ALL6 = "net/ipv6/conf/all/forwarding"
+_OURS = re.compile(r"net/ipv[46]/conf/(?!\.\.?/)[^/]+/(forwarding|force_forwarding|accept_ra)")
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _read(name: str) -> str | None:
 def _load(record: Path) -> dict[str, Change]:
     try:
         text = record.read_text(encoding="utf-8")
-        return {name: Change(str(both[0]), str(both[1])) for name, both in json.loads(text).items()}
+        known = {_ours(name): Change(str(both[0]), str(both[1])) for name, both in json.loads(text).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
@@ -153,6 +155,14 @@ def _load(record: Path) -> dict[str, Change]:
             f"{record} does not say which sysctls were changed ({error}); look at the machine's "
             "forwarding sysctls yourself and remove the file"
         ) from error
+    return known
+
+
+def _ours(name: str) -> str:
+    """A name of the record. Root reads what a daemon of another user wrote: it must lead nowhere else."""
+    if not _OURS.fullmatch(name):
+        raise ValueError(f"{name!r} is none that Neurowall writes")
+    return name
 
 
 def _save(record: Path, changes: Record) -> None:

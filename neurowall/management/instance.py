@@ -13,10 +13,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from neurowall.management.errors import CommandError, UsageProblem
+from neurowall.management.errors import CannotRun, CommandError, UsageProblem
 
 DEFAULT_RUN_DIR = Path("/run/neurowall")
 DEFAULT_STATE_DIR = Path("/var/lib/neurowall")
+DEFAULT_USER = "neurowall"  # runs the daemon, where it is not root
 GROUP = "neurowall"  # may use the socket, if the group exists
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
@@ -54,6 +55,11 @@ class Instance:
         return self.directory / "api.sock"
 
     @property
+    def bpffs(self) -> Path:
+        """Where the instance's bpffs is mounted."""
+        return self.directory / "bpf"
+
+    @property
     def lock(self) -> Path:
         """The file whose lock the daemon holds."""
         return self.directory / "lock"
@@ -64,10 +70,18 @@ class Instance:
         return self.directory / "instance.json"
 
     def create(self) -> None:
-        """Make the run directory, open to group `neurowall` if there is one, else to root only."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.directory.chmod(0o750)
-        share_with_group(self.directory)
+        """Make the run directory, open to group `neurowall` if there is one, else to its owner only.
+
+        Raises CannotRun if that is not for this user to do.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            # Else `neurowall prepare` made it for another user.
+            if self.directory.stat().st_uid in {os.geteuid(), 0}:
+                self.directory.chmod(0o750)
+                share_with_group(self.directory)
+        except PermissionError as error:
+            raise CannotRun(not_ours(self.directory, error)) from error
 
     def record(self, record: Record) -> None:
         """Write how this instance was started, atomically."""
@@ -83,9 +97,17 @@ class Instance:
             return None
 
 
+def not_ours(path: Path, error: OSError) -> str:
+    """What to say and do where a file or folder of an instance is not this user's."""
+    return (
+        f"{error.filename or path}: {error.strerror}: run it as root, or have root run `neurowall prepare` "
+        "for this instance and this user first"
+    )
+
+
 def share_with_group(path: Path) -> None:
-    """Give *path* to group `neurowall`; without that group it stays root's."""
-    with suppress(KeyError):
+    """Give *path* to group `neurowall`; it keeps its group if there is none or the user is not in it."""
+    with suppress(KeyError, PermissionError):
         os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
 
 
@@ -97,7 +119,10 @@ def locked(instance: Instance) -> Iterator[None]:
     Raises CommandError naming the pid that holds it.
     """
     instance.create()
-    descriptor = os.open(instance.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        descriptor = os.open(instance.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except PermissionError as error:
+        raise CannotRun(not_ours(instance.lock, error)) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -150,5 +175,14 @@ def stop_holder(instance: Instance, timeout: float = 15.0) -> int | None:
 
 
 def _pid(descriptor: int) -> int | None:
+    """What the file of the lock says, if that process is of the user whose file it is.
+
+    Root ends the process of that number: nobody may name one that is not his own.
+    """
     text = os.pread(descriptor, 32, 0).strip()
-    return int(text) if text.isdigit() else None
+    if not text.isdigit():
+        return None
+    with suppress(FileNotFoundError):
+        owner, user = os.fstat(descriptor).st_uid, Path(f"/proc/{int(text)}").stat().st_uid
+        return int(text) if owner in {user, os.geteuid()} else None
+    return None

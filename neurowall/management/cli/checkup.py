@@ -26,7 +26,7 @@ def check_up(instance: Instance, config: Path | None, netns: str | None) -> Json
     """
     record = instance.recorded()
     policy = read_policy(config) if config else _in_force(record) if record else None
-    lacking = preflight.missing(netns=netns is not None)
+    lacking = preflight.missing(admin=netns is not None)
     bpf = features.bpf()  # some of it is only seen from the first namespace
     if where := netns or (record.netns if record else None):
         netlink.enter_namespace(where)

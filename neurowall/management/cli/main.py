@@ -23,7 +23,7 @@ from neurowall.management.cli.options import (
     working,
 )
 from neurowall.management.cli.policy import generations_app, policy_app
-from neurowall.management.instance import DEFAULT_STATE_DIR
+from neurowall.management.instance import DEFAULT_STATE_DIR, DEFAULT_USER
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -324,6 +324,26 @@ def reload(call: Call) -> None:
     with call.client() as client, working("replacing the program"):
         answer = client.post("reload")
     call.show(answer, render.reloaded)
+
+
+@command(app, examples=("sudo neurowall prepare", "sudo neurowall prepare --instance lab --user gateway"))
+def prepare(
+    call: Call,
+    user: Annotated[
+        str, typer.Option("--user", metavar="NAME", help="Whose daemon it will be.")
+    ] = DEFAULT_USER,
+    state_dir: Annotated[
+        Path, typer.Option("--state-dir", metavar="DIR", help="Where the intended state is kept.")
+    ] = DEFAULT_STATE_DIR,
+) -> None:
+    """As root, make what a daemon of another user needs: its bpffs and its directories.
+
+    That user then runs `neurowall run` with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON and nothing more, as the
+    unit neurowall@.service does. Files of an earlier daemon are given to that user. Undo: `neurowall down`.
+    """
+    from neurowall.management.daemon.prepare import prepare as make
+
+    call.show(make(call.instance, state_dir, user), render.prepared)
 
 
 @command(app, examples=("neurowall down --instance lab",))

@@ -137,6 +137,14 @@ def reloaded(console: "Console", answer: Json) -> None:
         say(console, f"{each['name']}: {each['mode']}, {'attached' if each['attached'] else each['problem']}")
 
 
+def prepared(console: "Console", answer: Json) -> None:
+    """What `prepare` did."""
+    for each in answer["done"]:
+        say(console, each)
+    if not answer["done"]:
+        say(console, f"instance {answer['instance']} is prepared for {answer['user']} already")
+
+
 def taken_down(console: "Console", answer: Json) -> None:
     """What `down` did."""
     for each in answer["done"]:

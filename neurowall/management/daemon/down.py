@@ -27,7 +27,7 @@ def take_down(instance: Instance) -> dict[str, Any]:
         return {"instance": instance.name, "done": done}
     record = instance.recorded()
     netns = record.netns if record else None
-    preflight.check(netns=netns is not None)
+    preflight.check(admin=netns is not None or pins.is_mounted(instance.bpffs))
     pid = stop_holder(instance)
     if pid is not None:
         done.append(f"stopped the daemon, pid {pid}")
@@ -50,7 +50,7 @@ def end_enforcement(instance: Instance) -> list[str]:
 
 
 def _detach(instance: Instance, records: attachment.Records) -> list[str]:
-    root = instance.directory / "bpf"
+    root = instance.bpffs
     links = pins.Pins(root).links
     attached = sorted(link.name for link in links.iterdir()) if links.is_dir() else []
     done = [f"detached from {name}" for name in attached]

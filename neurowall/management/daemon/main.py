@@ -40,10 +40,11 @@ from neurowall.management.api.app import create_app, create_metrics_app
 from neurowall.management.daemon import preflight
 from neurowall.management.daemon.down import SYSCTLS, end_enforcement
 from neurowall.management.daemon.housekeeping import Housekeeper
+from neurowall.management.daemon.notify import notify
 from neurowall.management.daemon.telemetry import Teller
 from neurowall.management.daemon.watch import QUIET_SECONDS, AfterQuiet, Watcher
 from neurowall.management.errors import CannotRun, CommandError, UsageProblem
-from neurowall.management.instance import Instance, Record, locked
+from neurowall.management.instance import Instance, Record, locked, not_ours
 from neurowall.model.errors import ListError, NeurowallError, PolicyError, Unsupported
 from neurowall.model.intent import PolicyState
 from neurowall.model.policy import Policy
@@ -72,7 +73,7 @@ class Options:
 def serve(options: Options) -> None:
     """Run the daemon until SIGTERM or SIGINT. Raises CommandError if it cannot start."""
     _log_to_stderr(verbose=options.verbose)
-    preflight.check(netns=options.netns is not None)
+    preflight.check(admin=options.netns is not None, bpffs=options.instance.bpffs)
     _end_by_exception()
     memory.one_heap()  # before the first thread
     with ExitStack() as stack, _as_command_errors():
@@ -107,6 +108,7 @@ def serve(options: Options) -> None:
         if metrics:
             servers.append((create_metrics_app(engine, about), metrics))
         log.info("ready: generation %d, API on %s", engine.status().generation, options.instance.socket)
+        notify("READY=1")
         asyncio.run(_serve_until_told(servers, options, engine, about))
     log.info("exiting; enforcement goes on (`neurowall down` ends it)")
 
@@ -170,6 +172,8 @@ def _as_command_errors() -> Iterator[None]:
         raise UsageProblem("the policy cannot be used", error.lines) from error
     except ListError as error:
         raise UsageProblem(str(error)) from error
+    except PermissionError as error:
+        raise CannotRun(not_ours(Path(), error)) from error
     except (Unsupported, FileNotFoundError) as error:
         raise CannotRun(str(error)) from error
     except NeurowallError as error:
@@ -235,7 +239,7 @@ def _enforce(stack: ExitStack, options: Options, declared: Declared) -> tuple[Da
 
 def _enforced(instance: Instance) -> bool:
     """Whether an earlier daemon's programs are still attached, or its table is in force."""
-    links = instance.directory / "bpf" / "links"
+    links = instance.bpffs / "links"
     return (links.is_dir() and any(links.iterdir())) or (instance.directory / tablememo.NAME).exists()
 
 

@@ -29,10 +29,10 @@ def grant(proc: Path, capabilities: int) -> None:
     )
 
 
-def missing(proc: Path, *, netns: bool = False, release: str = "6.1.0-18-amd64") -> tuple[str, ...]:
+def missing(proc: Path, *, admin: bool = False, release: str = "6.1.0-18-amd64") -> tuple[str, ...]:
     """What check() complains about; empty if nothing."""
     try:
-        preflight.check(netns=netns, proc=proc, release=release)
+        preflight.check(admin=admin, proc=proc, release=release)
     except CannotRun as error:
         return error.details or ("an error without details",)
     return ()
@@ -42,14 +42,14 @@ def test_the_exit_code_says_that_it_cannot_run_here(proc: Path) -> None:
     """Scripts tell a machine that cannot run it from a policy that is wrong."""
     grant(proc, 0)
     with pytest.raises(CannotRun) as caught:
-        preflight.check(netns=False, proc=proc)
+        preflight.check(admin=False, proc=proc)
     assert caught.value.exit_code is ExitCode.CANNOT_RUN
 
 
 def test_root_on_a_current_kernel_can_run(proc: Path) -> None:
     """Nothing is missing."""
     assert missing(proc) == ()
-    assert missing(proc, netns=True) == ()
+    assert missing(proc, admin=True) == ()
 
 
 def test_an_ordinary_user_is_told_to_use_root(proc: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_narrow_capabilities_are_enough_without_a_namespace(proc: Path) -> N
     """CAP_BPF and CAP_PERFMON load programs; only entering a namespace takes CAP_SYS_ADMIN."""
     grant(proc, NET_ADMIN | BPF | PERFMON)
     assert missing(proc) == ()
-    (problem,) = missing(proc, netns=True)
+    (problem,) = missing(proc, admin=True)
     assert "CAP_SYS_ADMIN" in problem
 
 
