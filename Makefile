@@ -6,6 +6,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
+# Tests and benchmarks start hundreds of programs, as if installed: none should compile all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 PROFILE ?= quick
 LIST ?=
@@ -43,7 +45,7 @@ bench: setup ## Neurowall against its alternatives in network namespaces: one ta
 	@tools/bench.sh '$(PROFILE)' '$(LIST)' $(SCENARIOS)
 
 test: setup setup-test lint ## Checks and every test this machine can run; what is skipped says why
-	@$(BIN)/pytest $(PYTEST)
+	@$(BIN)/pytest -n 2 $(PYTEST)
 
 test-soak: setup setup-test ## Long differential, fuzz, fault and leak runs
 	@$(BIN)/pytest -m soak --hypothesis-profile soak --timeout 0 $(PYTEST)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tests import parallel
+
 # Two cores are shared with whatever else runs: time limits on single examples would only make noise.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=100_000)
@@ -39,8 +41,16 @@ def why_not_tools(names: tuple[str, ...]) -> str | None:
     return None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """How `-n` shares tests out."""
+    return parallel.scheduler(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose markers ask for what this machine has not."""
+    parallel.take_turns(item)
     if item.get_closest_marker("root") and (reason := why_not_root()):
         pytest.skip(reason)
     for marker in item.iter_markers("tool"):

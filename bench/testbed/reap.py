@@ -41,7 +41,9 @@ def survey(runs_dir: Path = journal.DEFAULT_RUNS_DIR) -> list[RunState]:
     """Every run that has a journal below a directory, oldest first."""
     runs_dir = runs_dir.resolve()  # as mounts are named
     journals = runs_dir.glob(f"[!.]*/{journal.FILE_NAME}") if runs_dir.is_dir() else []
-    found = [_state(path.parent) for path in sorted(journals)]
+    states = [(path, _state(path.parent)) for path in sorted(journals)]
+    # Between the two, another reap may have removed one: nothing is left of it, and that is no problem.
+    found = [state for path, state in states if state.contents or path.exists()]
     return sorted(found, key=lambda state: state.contents.started if state.contents else 0.0)
 
 

@@ -51,6 +51,7 @@ class LibbpfError(OSError):
         self.log = log
 
 
+_LIBBPF_DEBUG = 2  # enum libbpf_print_level
 _PRINT = c.CFUNCTYPE(c.c_int, c.c_int, c.c_char_p, c.c_void_p)
 RECORD = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_size_t)  # ring_buffer_sample_fn
 _LOG: list[str] = []
@@ -107,7 +108,9 @@ def _library() -> c.CDLL:
         function.restype, function.argtypes = result, arguments
     libc = c.CDLL(None)
 
-    def keep(_level: int, text: bytes, arguments: int) -> int:
+    def keep(level: int, text: bytes, arguments: int) -> int:
+        if level >= _LIBBPF_DEBUG:  # a thousand lines for each object: what is wrong is told as a warning
+            return 0
         buffer = c.create_string_buffer(1 << 20)
         length: int = libc.vsnprintf(buffer, c.c_size_t(len(buffer)), text, c.c_void_p(arguments))
         _LOG.append(buffer.value.decode(errors="replace"))
