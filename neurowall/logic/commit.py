@@ -6,22 +6,20 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from neurowall.data.state import StateStore
 from neurowall.logic import memory
 from neurowall.logic.adopt import adopted, known_of
-from neurowall.logic.amend import Amendment, ListEdit, amend
 from neurowall.logic.apply import Applier
 from neurowall.logic.classes import Registry
-from neurowall.logic.compile import Compiled, NamedList, compile_lists
+from neurowall.logic.compile import Compiled, compile_lists
 from neurowall.logic.counting import ListCounters
 from neurowall.logic.dataplane import DataPlane
 from neurowall.logic.frame import Frame, Framed, Move, Seen
-from neurowall.logic.growth import enlarged
-from neurowall.logic.snapshot import ListChange, Snapshot, named_lists
+from neurowall.logic.planning import Compiler, Made, Planner, Target
+from neurowall.logic.snapshot import ListChange, Snapshot
 from neurowall.logic.stricter import stricter
-from neurowall.logic.timed import Found, TimeSteps, Timetable, check_room, time_steps
+from neurowall.logic.timed import Found, TimeSteps, Timetable, time_steps
 from neurowall.model.counters import Counter
 from neurowall.model.entries import FAMILIES, Entries
 from neurowall.model.errors import ApplyError, CapacityError, MapFull, StateError
@@ -34,33 +32,17 @@ _IN_BUCKETS = ("hosts4", "hosts6", "prefixes6")  # bucket tables have more slots
 
 log = logging.getLogger(__name__)
 
-Compiler = Callable[[Sequence[NamedList], Registry, Capacity], Compiled]
 Put = Callable[[Snapshot], PolicyState]
 """Keeps the policy that a snapshot puts in force, before that is saved; answers what is saved of it."""
 
 
-class _Target(NamedTuple):
-    """What the kernel is to hold, and the capacity of the maps for it."""
-
-    image: Image
-    timetable: Timetable
-    capacity: Capacity
-
-
-class _Made(NamedTuple):
-    """Lists as they were compiled, and what that makes of the kernel."""
-
-    compiled: Compiled
-    target: _Target
-
-
-class Committer:
+class Committer(Planner):
     """Owns the current snapshot. Its callers see to it that one change is made at a time.
 
     kernel_known is false while the kernel may hold something else than the snapshot: before the start,
     during a change, and after one that could not be reverted. The next change then works from what the
-    kernel really holds. problem says so in the last case, else it is None. may_grow: lists that outgrow the
-    kernel maps get larger ones. history: the stored lists that earlier generations need.
+    kernel really holds. problem says so in the last case, else it is None. history: the stored lists that
+    earlier generations need.
     """
 
     def __init__(
@@ -74,25 +56,14 @@ class Committer:
         clock: Callable[[], float] = time.time,
         history: Callable[[], Collection[str]] = set,
     ) -> None:
-        self._dataplane = dataplane
+        super().__init__(dataplane, policy, frame, compiler, clock)
         self._store = store
-        self._frame = frame
-        self._clock = clock
         self._history = history
-        self._policy = policy
-        self._compiler = compiler
         self._applier = Applier(dataplane, _IN_BUCKETS if policy.engine == "buckets" else ())
         self._counters = ListCounters()
-        self.may_grow = policy.capacity.grow
-        self.now: Snapshot | None = None
         self.objects = 0  # of the last change of the table by a policy
         self.kernel_known = False
         self.problem: str | None = None
-
-    @property
-    def capacity(self) -> Capacity:
-        """What the kernel maps in force were made for."""
-        return self._dataplane.capacity
 
     def start(
         self, lists: tuple[HeldList, ...], saved: Intent, policy: Policy, put: Put | None = None
@@ -103,7 +74,7 @@ class Committer:
         """
         contents, times = self._dataplane.contents(), self._applier.times()
         registry = adopted(saved.classes, contents, self.capacity.classes)
-        made = self._compile(lists, registry, self.capacity)
+        made = self.compile(lists, registry, self.capacity)
         framed = self._framed(policy, lists)
         after = Snapshot(saved.generation, self._stored(lists), made.compiled, saved.policy)
         if put or after.intent != saved:
@@ -136,14 +107,14 @@ class Committer:
         if not self.kernel_known:
             contents, held = self._dataplane.contents(), self._applier.times()
             registry = adopted(now.compiled.registry.defs, contents, wanted.classes)
-            made = self._compile(lists, registry, wanted)
+            made = self.compile(lists, registry, wanted)
             forward = lambda: self._recover(contents, held, made, registry, move)  # noqa: E731
         else:
             registry = replace(now.compiled.registry, limit=wanted.classes)
             if _are_the_same(lists, now.lists) and registry == now.compiled.registry:
-                made = _Made(now.compiled, _Target(now.compiled.image, now.timetable, wanted))
+                made = Made(now.compiled, Target(now.compiled.image, now.timetable, wanted))
             else:
-                made = self._compile(lists, registry, wanted)
+                made = self.compile(lists, registry, wanted)
             old, times = now.compiled.image, time_steps(now.timetable, made.target.timetable)
             forward = lambda: self._through(old, made.target, registry.defs, times, move)  # noqa: E731
         # Last, since it may leave something in the kernel: what does not fit is refused before.
@@ -153,17 +124,14 @@ class Committer:
     def edit(self, changes: Sequence[ListChange]) -> Snapshot:
         """Change lists by a few entries, or when they end; costs little, however much else is listed."""
         now = self.current
-        lists = now.with_lists(change.held for change in changes)
-        timetable = Timetable.of(lists)
-        check_room(timetable)
+        lists, timetable = self.edited(changes)
         if not self.kernel_known:
             return self.full(lists)
-        edits = [ListEdit(c.held.record.name, c.add, c.remove) for c in changes if len(c.add) + len(c.remove)]
         try:
-            change = amend(now.compiled, edits, self.capacity) if edits else _unchanged(now.compiled)
+            change = self.amended(changes)
         except CapacityError:
             return self.full(lists)  # which makes larger maps, if it may
-        made = _Made(change.compiled, _Target(change.compiled.image, timetable, self.capacity))
+        made = Made(change.compiled, Target(change.compiled.image, timetable, self.capacity))
         times, classes = _changed_times(now, timetable, changes), now.compiled.registry.defs
         whole, move = change.compiled.image, self._frame.move(self._framed(self._policy, lists))
 
@@ -176,16 +144,6 @@ class Committer:
             move.relax()
 
         return self._commit(lists, made, forward, move)
-
-    def check(self, lists: tuple[HeldList, ...], capacity: Capacity, policy: Policy) -> int:
-        """Whether a policy could be put in force; how many objects of the nftables table would change.
-
-        Raises CapacityError, RulesetError; nothing was changed.
-        """
-        registry = replace(self.current.compiled.registry, limit=capacity.classes)
-        self._compile(lists, registry, capacity)
-        check_room(Timetable.of(lists))
-        return self._frame.check(self._frame.framed(policy, lists, self._clock()))
 
     def is_saved(self, generation: int) -> bool:
         """Whether the disk says, or may say, that this generation's policy is in force."""
@@ -228,38 +186,15 @@ class Committer:
             self.objects = self._frame.prepare(framed)
         return framed
 
-    @property
-    def current(self) -> Snapshot:
-        """The snapshot in force. Raises RuntimeError before the start."""
-        if self.now is None:
-            raise RuntimeError("the engine has not been started")
-        return self.now
-
     def list_counters(self) -> tuple[Mapping[tuple[str, str], Counter], Mapping[str, Counter]]:
         """What each list decided, and what each covered."""
         defs, counted = self.current.compiled.registry.defs, self._dataplane.class_counters()
         return self._counters.fold(defs, counted), self._counters.matched(defs, counted)
 
-    def _compile(self, lists: tuple[HeldList, ...], registry: Registry, capacity: Capacity) -> _Made:
-        """The compiled lists, for that capacity, or for more if they need it and maps may grow."""
-        while True:
-            try:
-                compiled = self._compiler(named_lists(lists), registry, capacity)
-            except CapacityError as error:
-                larger = self._enlarged(capacity, error.what, error.wanted)
-                if larger is None:
-                    raise
-                capacity = larger
-            else:
-                return _Made(compiled, _Target(compiled.image, Timetable.of(lists), capacity))
-
-    def _enlarged(self, capacity: Capacity, what: str, needed: int) -> Capacity | None:
-        return enlarged(capacity, what, needed) if self.may_grow else None
-
     def _commit(
         self,
         lists: tuple[HeldList, ...],
-        made: _Made,
+        made: Made,
         forward: Callable[[], None],
         move: Move,
         put: Put | None = None,
@@ -281,7 +216,7 @@ class Committer:
         self._policy = move.policy
         return self._done(after)
 
-    def _recover(self, contents: Contents, held: Found, made: _Made, registry: Registry, move: Move) -> None:
+    def _recover(self, contents: Contents, held: Found, made: Made, registry: Registry, move: Move) -> None:
         """Go on from what the kernel really holds."""
         # Also those that it should know: of its class table not everything is read back.
         self._dataplane.set_classes(made.compiled.classes.values())
@@ -305,7 +240,7 @@ class Committer:
     def _through(
         self,
         old: Image | Contents,
-        target: _Target,
+        target: Target,
         known: Mapping[int, ClassDef],
         times: TimeSteps,
         move: Move,
@@ -324,7 +259,7 @@ class Committer:
         self._growing(target, lambda: self._applier.replace(old, new, known, times))
         move.relax()
 
-    def _growing(self, target: _Target, forward: Callable[[], None]) -> None:
+    def _growing(self, target: Target, forward: Callable[[], None]) -> None:
         """*forward*, but to larger maps where the target needs them or those in force turn out to be full."""
         if _exceeds(target.capacity, self.capacity):
             self._grow(target)
@@ -333,13 +268,13 @@ class Committer:
             forward()
         except MapFull as error:
             held = getattr(self.capacity, error.what, 0)
-            larger = self._enlarged(self.capacity, error.what, held + 1)
+            larger = self.enlarged(self.capacity, error.what, held + 1)
             if larger is None:
                 raise
             log.warning("%s", error)
             self._grow(target._replace(capacity=larger))
 
-    def _grow(self, target: _Target) -> None:
+    def _grow(self, target: Target) -> None:
         """Make larger maps and fill them; the lists are switched with them."""
         before = self.capacity
         log.info("making larger kernel maps: %s", _growth(before, target.capacity))
@@ -431,11 +366,6 @@ def _are_the_same(one: tuple[HeldList, ...], other: tuple[HeldList, ...]) -> boo
         == (b.record.name, b.record.verdict, b.record.monitor)
         for a, b in zip(one, other, strict=True)
     )
-
-
-def _unchanged(compiled: Compiled) -> Amendment:
-    nothing = Image.empty()
-    return Amendment(compiled, Contents(nothing.v4, nothing.v6), nothing)
 
 
 def _changed_times(now: Snapshot, after: Timetable, changes: Iterable[ListChange]) -> TimeSteps:

@@ -15,7 +15,7 @@ from neurowall.data.generations import GenerationStore
 from neurowall.data.sources import read_source
 from neurowall.data.state import StateStore
 from neurowall.logic.around import Around
-from neurowall.logic.commit import Committer, Compiler
+from neurowall.logic.commit import Committer
 from neurowall.logic.compile import compile_lists
 from neurowall.logic.dataplane import DataPlane
 from neurowall.logic.declared import Declared, declare
@@ -30,6 +30,7 @@ from neurowall.logic.lockout import Session, locked_out
 from neurowall.logic.packetframe import frame_of
 from neurowall.logic.packettext import read_packet
 from neurowall.logic.packetverdict import Verdict, listed_of
+from neurowall.logic.planning import Compiler
 from neurowall.logic.policies import Check, Policies
 from neurowall.logic.policyresults import GenerationInfo, PolicyChange, PolicyInForce
 from neurowall.logic.resolve import Load, Parse, Read, Resolved, Sources, resolve
@@ -134,9 +135,9 @@ class Engine(ListRequests):
             self._warn()
             return Result(change.generation, change.added, change.removed, warnings=change.warnings)
 
-    def unblock(self, addresses: Sequence[str]) -> Result:
+    def unblock(self, addresses: Sequence[str], *, dry_run: bool = False) -> Result:
         """Remove from the built-in block lists, and end bans by limits. Raises as block."""
-        return lifted(super().unblock(addresses), self._dataplane.limiter)
+        return lifted(super().unblock(addresses, dry_run=dry_run), self._dataplane.limiter)
 
     # -- policies
     # -----------------------------------------------------------------------------------------------
@@ -171,11 +172,14 @@ class Engine(ListRequests):
         with self._lock:
             return self._policies.apply(declared, self._guard(session), dry_run=True)
 
-    def confirm_policy(self) -> PolicyInForce:
-        """Keep the policy that waits to be confirmed. Raises PendingError, StateError."""
+    def confirm_policy(self, *, dry_run: bool = False) -> PolicyInForce:
+        """Keep the policy that waits to be confirmed. Raises PendingError, StateError.
+
+        dry_run: answer as if it was, and let it wait on.
+        """
         with self._lock:
-            self._policies.confirm()
-            return self._policies.now()
+            self._policies.confirm(dry_run=dry_run)
+            return replace(self._policies.now(), pending=None)
 
     def rollback_policy(
         self,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits: what is in force while a policy changes, what they counted, and bans that an operator ends."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -52,21 +52,27 @@ def limit_infos(guards: Guards, fallback: Collection[str], plane: LimitPlane) ->
 
 
 def lifted(result: Result, plane: LimitPlane) -> Result:
-    """The answer to an unblock, with the bans that it ends too: of hosts, and all within prefixes."""
+    """The answer to an unblock, with the bans that it ends too: of hosts, and all within prefixes.
+
+    One of a dry run tells of them and ends none.
+    """
     if not plane.ban_count():
         return result
     bans = plane.bans()
-    outcomes = tuple(_lifted(each, bans, plane) for each in result.addresses)
+    lift = plane.ban if result.dry_run else plane.lift
+    outcomes = tuple(_lifted(each, bans, lift) for each in result.addresses)
     ended = sum(new.outcome != old.outcome for new, old in zip(outcomes, result.addresses, strict=True))
     return replace(
         result, addresses=outcomes, removed=result.removed + ended, unchanged=result.unchanged - ended
     )
 
 
-def _lifted(outcome: AddressOutcome, bans: Sequence[LimitBan], plane: LimitPlane) -> AddressOutcome:
+def _lifted(
+    outcome: AddressOutcome, bans: Sequence[LimitBan], lift: Callable[[str], object]
+) -> AddressOutcome:
     network = ip_network(outcome.address)
     inside = [ban for ban in bans if ip_address(ban.address) in network]
-    ended = [ban for ban in inside if plane.lift(ban.address)]
+    ended = [ban for ban in inside if lift(ban.address)]
     if not ended or outcome.outcome == "removed":
         return outcome
     return replace(outcome, outcome="removed", expires=max(ban.until for ban in ended))

@@ -34,28 +34,29 @@ class ListRequests(ABC):
     def policy(self) -> Policy:
         """The policy in force."""
 
-    def block(self, addresses: Sequence[str], ttl: float | None = None) -> Result:
+    def block(self, addresses: Sequence[str], ttl: float | None = None, *, dry_run: bool = False) -> Result:
         """Add to the built-in block list, for *ttl* seconds if it is given; the kernel ends it by itself.
 
         A re-offence lasts longer, see Bans. What is blocked for good stays so. Raises ListInvalid, ListError
-        for a ttl that cannot be, CapacityError, StateError, ApplyError.
+        for a ttl that cannot be, CapacityError, StateError, ApplyError. dry_run, here and below: all is
+        checked, the answer says what would be done, and nothing is changed.
         """
-        return self._edit("block", addresses, ttl)
+        return self._edit("block", addresses, ttl, dry_run=dry_run)
 
-    def allow(self, addresses: Sequence[str], ttl: float | None = None) -> Result:
+    def allow(self, addresses: Sequence[str], ttl: float | None = None, *, dry_run: bool = False) -> Result:
         """Add to the built-in allow list, which beats every block list. Otherwise as block, never longer."""
-        return self._edit("allow", addresses, ttl)
+        return self._edit("allow", addresses, ttl, dry_run=dry_run)
 
-    def unblock(self, addresses: Sequence[str]) -> Result:
+    def unblock(self, addresses: Sequence[str], *, dry_run: bool = False) -> Result:
         """Remove from the built-in block lists, timed or not, and forget earlier blocks. Raises as block.
 
         The answer says what still blocks.
         """
-        return self._edit("unblock", addresses)
+        return self._edit("unblock", addresses, dry_run=dry_run)
 
-    def unallow(self, addresses: Sequence[str]) -> Result:
+    def unallow(self, addresses: Sequence[str], *, dry_run: bool = False) -> Result:
         """Remove from the built-in allow lists, timed or not. Raises as block."""
-        return self._edit("unallow", addresses)
+        return self._edit("unallow", addresses, dry_run=dry_run)
 
     def expire(self) -> int:
         """Take entries out whose time is over, and count them; the kernel honours none of them any more.
@@ -75,7 +76,14 @@ class ListRequests(ABC):
         return self._now.next_end
 
     def load_list(
-        self, name: str, verdict: str, text: str | bytes, *, skip_invalid: bool = False, monitor: bool = False
+        self,
+        name: str,
+        verdict: str,
+        text: str | bytes,
+        *,
+        skip_invalid: bool = False,
+        monitor: bool = False,
+        dry_run: bool = False,
     ) -> Result:
         """Add a new list. Raises ListConflict, ListInvalid, CapacityError, ApplyError."""
         checked = check_new_list(name, verdict)
@@ -84,9 +92,11 @@ class ListRequests(ABC):
             if any(held.record.name == name for held in self._now.lists):
                 raise ListConflict(f"there is a list '{name}' already: replace it, or choose another name")
             record = ListRecord(name, checked, "runtime", "", monitor=monitor)
-            return self._put_list(HeldList(record, parsed.entries), EntrySet.empty(), parsed)
+            return self._put_list(HeldList(record, parsed.entries), EntrySet.empty(), parsed, dry_run=dry_run)
 
-    def replace_list(self, name: str, text: str | bytes, *, skip_invalid: bool = False) -> Result:
+    def replace_list(
+        self, name: str, text: str | bytes, *, skip_invalid: bool = False, dry_run: bool = False
+    ) -> Result:
         """Give a list other entries; a declared one keeps them until its declaration changes."""
         parsed = self._parse(name, text, skip_invalid=skip_invalid)
         with self._lock:
@@ -96,9 +106,9 @@ class ListRequests(ABC):
                     f"list '{name}' is built in, and each entry has its own end: block or allow them"
                 )
             record = replace(held.record, sha256="", override=held.record.origin == "policy")
-            return self._put_list(HeldList(record, parsed.entries), held.entries, parsed)
+            return self._put_list(HeldList(record, parsed.entries), held.entries, parsed, dry_run=dry_run)
 
-    def set_monitor(self, name: str, monitor: bool) -> Result:  # noqa: FBT001 - the only thing to say
+    def set_monitor(self, name: str, monitor: bool, *, dry_run: bool = False) -> Result:  # noqa: FBT001 - the only thing to say
         """Have a list only count, or decide again. Raises ListMissing, ListConflict, StateError, ApplyError.
 
         A declared list keeps this until the policy declares another value.
@@ -111,10 +121,10 @@ class ListRequests(ABC):
                 )
             if held.record.monitor != monitor:
                 record = replace(held.record, monitor=monitor)
-                now = self._committer.full(now.with_lists([replace(held, record=record)]))
-            return Result(now.generation, unchanged=len(held.entries))
+                now = self._full(now.with_lists([replace(held, record=record)]), dry_run=dry_run)
+            return Result(now.generation, unchanged=len(held.entries), dry_run=dry_run)
 
-    def remove_list(self, name: str) -> Result:
+    def remove_list(self, name: str, *, dry_run: bool = False) -> Result:
         """Remove a list that was loaded at run time. Raises ListMissing, ListConflict, ApplyError."""
         with self._lock:
             held = self._now.find(name)
@@ -123,7 +133,8 @@ class ListRequests(ABC):
             if held.record.origin == "policy":
                 raise ListConflict(f"list '{name}' is declared in the policy: remove it there and reload")
             lists = tuple(item for item in self._now.lists if item is not held)
-            return Result(self._committer.full(lists).generation, removed=len(held.entries))
+            after = self._full(lists, dry_run=dry_run)
+            return Result(after.generation, removed=len(held.entries), dry_run=dry_run)
 
     def show_list(self, name: str, limit: int = 1000, after: str | None = None) -> ListPage:
         """Some entries of a list. Raises ListMissing; ListInvalid if *after* is no entry."""
@@ -137,7 +148,12 @@ class ListRequests(ABC):
     def _now(self) -> Snapshot:
         return self._committer.current
 
-    def _edit(self, action: Action, addresses: Sequence[str], ttl: float | None = None) -> Result:
+    def _full(self, lists: tuple[HeldList, ...], *, dry_run: bool) -> Snapshot:
+        return self._committer.plan_full(lists) if dry_run else self._committer.full(lists)
+
+    def _edit(
+        self, action: Action, addresses: Sequence[str], ttl: float | None = None, *, dry_run: bool
+    ) -> Result:
         entries = read_addresses(addresses)
         check_ttl(ttl)
         with self._lock:
@@ -145,7 +161,8 @@ class ListRequests(ABC):
             term = None if ttl is None else Term(ttl, self.policy.bans)
             made = plan(action, entries, snapshot, term, clock)
             if made.changes:
-                snapshot = self._committer.edit(made.changes)
+                edit = self._committer.plan_edit if dry_run else self._committer.edit
+                snapshot = edit(made.changes)
         counts = Counter(made.outcomes)
         return Result(
             snapshot.generation,
@@ -153,6 +170,7 @@ class ListRequests(ABC):
             counts["removed"],
             counts["unchanged"],
             outcomes(action, entries, made, snapshot, clock),
+            dry_run=dry_run,
         )
 
     def _parse(self, name: str, text: str | bytes, *, skip_invalid: bool) -> ParsedList:
@@ -161,13 +179,13 @@ class ListRequests(ABC):
             raise refusal(name, parsed)
         return parsed
 
-    def _put_list(self, wanted: HeldList, before: EntrySet, parsed: ParsedList) -> Result:
+    def _put_list(self, wanted: HeldList, before: EntrySet, parsed: ParsedList, *, dry_run: bool) -> Result:
         """Put one list in force and count what that changes; *before* are its entries so far."""
         now = self._now
         added = len(wanted.entries.minus(before))
         removed = len(before.minus(wanted.entries))
         same = not added and not removed and unchanged_record(now, wanted.record)
-        snapshot = now if same else self._committer.full(now.with_lists([wanted]))
+        snapshot = now if same else self._full(now.with_lists([wanted]), dry_run=dry_run)
         return Result(
             snapshot.generation,
             added,
@@ -176,4 +194,5 @@ class ListRequests(ABC):
             problems=parsed.problems,
             duplicates=parsed.duplicates,
             host_bits=parsed.host_bits,
+            dry_run=dry_run,
         )

@@ -187,12 +187,13 @@ class Policies:
         )
         return self.apply(declared, check, dry_run=dry_run)
 
-    def confirm(self) -> None:
+    def confirm(self, *, dry_run: bool = False) -> None:
         """Keep the policy that waits. Raises PendingError if none does, StateError."""
         state = self._committer.current.policy
         if state.pending is None:
             raise PendingError("no policy waits to be confirmed")
-        self._committer.save_policy(replace(state, pending=None))
+        if not dry_run:
+            self._committer.save_policy(replace(state, pending=None))
 
     def take_back_unconfirmed(self) -> bool:
         """Go back if a policy was not confirmed in time; whether that happened."""

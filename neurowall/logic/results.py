@@ -36,6 +36,7 @@ class AddressOutcome:
 class Result:
     """The answer to a change. Counts are of entries; generation is the one now in force.
 
+    dry_run: nothing was changed, and this is what would have been; generation is the present one then.
     problems: refused lines that skip_invalid left out. duplicates and host_bits (line numbers) as in
     ParsedList.
     """
@@ -49,6 +50,7 @@ class Result:
     duplicates: int = 0
     host_bits: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)

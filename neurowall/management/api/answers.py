@@ -165,6 +165,7 @@ def change(apply: Callable[[], Result], verb: str = "", *, timed: bool = False) 
     seconds = time.perf_counter() - begun
     return {
         "generation": result.generation,
+        "dry_run": result.dry_run,
         "added": result.added,
         "extended": sum(each.outcome == "extended" for each in result.addresses),
         "removed": result.removed,
@@ -181,9 +182,10 @@ def change(apply: Callable[[], Result], verb: str = "", *, timed: bool = False) 
 
 
 def logged_change(what: str, apply: Callable[[], Result], verb: str = "", *, timed: bool = False) -> Json:
-    """Make a change as `change` does, and log it as *what*."""
+    """Make a change as `change` does, and log it as *what* unless it was a dry run."""
     answer = change(apply, verb, timed=timed)
-    log.info("%s: generation %d, %d added, %d removed, %.3f s", what, *map(answer.get, _LOGGED))
+    if not answer["dry_run"]:
+        log.info("%s: generation %d, %d added, %d removed, %.3f s", what, *map(answer.get, _LOGGED))
     return answer
 
 

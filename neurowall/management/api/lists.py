@@ -11,7 +11,7 @@ from neurowall.logic.engine import Engine
 from neurowall.logic.results import ListInfo
 from neurowall.management.api import answers
 from neurowall.management.api.answers import Json
-from neurowall.management.api.requests import PLAIN, Answered, ListChange, PageQuery, PutQuery
+from neurowall.management.api.requests import PLAIN, Answered, How, ListChange, PageQuery, PutQuery
 from neurowall.model.errors import ListConflict
 
 
@@ -39,31 +39,30 @@ def _add_changes(app: FastAPI, engine: Engine, answered: Answered) -> None:
         """Load or replace a list from a text body."""
         return await answered(_put, engine, name, query, await request.body())
 
-    @app.patch("/lists/{name}", dependencies=PLAIN)
-    async def change_list(name: str, body: ListChange) -> Response:
+    @app.patch("/lists/{name}")
+    async def change_list(name: str, body: ListChange, query: How) -> Response:
         """Make it a monitor list, or enforce it."""
         what = f"list {name} {'only monitors' if body.monitor else 'is enforced'}"
-        return await answered(answers.logged_change, what, partial(engine.set_monitor, name, body.monitor))
+        change = partial(engine.set_monitor, name, body.monitor, dry_run=query.dry_run)
+        return await answered(answers.logged_change, what, change)
 
-    @app.delete("/lists/{name}", dependencies=PLAIN)
-    async def remove_list(name: str) -> Response:
+    @app.delete("/lists/{name}")
+    async def remove_list(name: str, query: How) -> Response:
         """Remove a list that was loaded at run time."""
-        return await answered(
-            answers.logged_change, f"removal of list {name}", partial(engine.remove_list, name)
-        )
+        change = partial(engine.remove_list, name, dry_run=query.dry_run)
+        return await answered(answers.logged_change, f"removal of list {name}", change)
 
 
 def _put(engine: Engine, name: str, query: PutQuery, text: bytes) -> Json:
+    how = {"skip_invalid": query.skip_invalid, "dry_run": query.dry_run}
     held = next((info for info in engine.lists() if info.name == name), None)
     if query.create or (query.create is None and held is None):
         verdict, monitor = query.verdict or "block", bool(query.monitor)
-        load = partial(
-            engine.load_list, name, verdict, text, skip_invalid=query.skip_invalid, monitor=monitor
-        )
+        load = partial(engine.load_list, name, verdict, text, monitor=monitor, **how)
         return answers.logged_change(f"load of {'monitor, ' if monitor else ''}{verdict} list {name}", load)
     if held:
         _check_kept(held, query)
-    replace = partial(engine.replace_list, name, text, skip_invalid=query.skip_invalid)
+    replace = partial(engine.replace_list, name, text, **how)
     return answers.logged_change(f"replacement of list {name}", replace)
 
 

@@ -37,7 +37,7 @@ class Policies(Protocol):
     def plan_policy(self, text: str, filename: str, session: Session | None = None) -> PolicyChange:
         """What apply_policy would do. Nothing is changed."""
 
-    def confirm_policy(self) -> PolicyInForce:
+    def confirm_policy(self, *, dry_run: bool = False) -> PolicyInForce:
         """Keep the policy that waits for it."""
 
     def rollback_policy(

@@ -16,7 +16,7 @@ from neurowall.logic.policyresults import PolicyChange
 from neurowall.management.api import answers_policy, problems
 from neurowall.management.api.generations import check_kept
 from neurowall.management.api.policies import Policies
-from neurowall.management.api.requests import Answered, NoQuery, Strict
+from neurowall.management.api.requests import Answered, ChangeQuery, How, NoQuery, Strict
 from neurowall.management.session import read_session
 from neurowall.model.duration import format_duration, parse_duration
 from neurowall.model.policyschema import schema
@@ -37,19 +37,17 @@ def _read_confirm(given: object) -> float:
     return seconds
 
 
-class ApplyQuery(Strict):
+class ApplyQuery(ChangeQuery):
     """How to apply. confirm: seconds until it is taken back unless confirmed; force: despite a lock-out."""
 
-    dry_run: bool = False
     confirm: Annotated[float | None, BeforeValidator(_read_confirm)] = None
     force: bool = False
     note: str = Field(default="", max_length=_MAX_NOTE)
 
 
-class RollbackQuery(Strict):
+class RollbackQuery(ChangeQuery):
     """dry_run: say what would change and change nothing; force: despite a lock-out."""
 
-    dry_run: bool = False
     force: bool = False
 
 
@@ -94,9 +92,9 @@ def _add_changes(app: FastAPI, policies: Policies, answered: Answered) -> None:
         return await answered(_apply, policies, query, text, name, session)
 
     @app.post("/policy/confirm")
-    async def confirm(_query: NoQuery) -> Response:
+    async def confirm(query: How) -> Response:
         """Keep the policy that waits for it."""
-        return await answered(_confirm, policies)
+        return await answered(_confirm, policies, query)
 
     @app.post("/policy/rollback")
     async def rollback(
@@ -127,10 +125,11 @@ def _apply(
     return _changed(f"policy {name} applied", apply)
 
 
-def _confirm(policies: Policies) -> dict[str, Any]:
-    now = policies.confirm_policy()
-    log.info("policy of generation %d confirmed", now.info.generation)
-    return answers_policy.in_force(now)
+def _confirm(policies: Policies, query: ChangeQuery) -> dict[str, Any]:
+    now = policies.confirm_policy(dry_run=query.dry_run)
+    if not query.dry_run:
+        log.info("policy of generation %d confirmed", now.info.generation)
+    return answers_policy.in_force(now) | {"dry_run": query.dry_run}
 
 
 def _rollback(

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from neurowall.logic.engine import Engine
 from neurowall.management.api import answers
 from neurowall.management.api.answers import About, Json
-from neurowall.management.api.requests import PLAIN, Answered
+from neurowall.management.api.requests import Answered, ChangeQuery, How
 
 log = logging.getLogger(__name__)
 
@@ -17,13 +17,15 @@ log = logging.getLogger(__name__)
 def add_reload(app: FastAPI, engine: Engine, about: About, answered: Answered) -> None:
     """Serve it; *answered* gives a change its turn and its thread."""
 
-    @app.post("/reload", dependencies=PLAIN)
-    async def reload() -> Response:
+    @app.post("/reload")
+    async def reload(query: How) -> Response:
         """Replace the programs in the kernel in place."""
-        return await answered(_reload, engine, about)
+        return await answered(_reload, engine, about, query)
 
 
-def _reload(engine: Engine, about: About) -> Json:
-    engine.reload_program()
-    log.info("the program was replaced")
-    return {"interfaces": [answers.interface(each, about.zones) for each in engine.status().interfaces]}
+def _reload(engine: Engine, about: About, query: ChangeQuery) -> Json:
+    if not query.dry_run:
+        engine.reload_program()
+        log.info("the program was replaced")
+    interfaces = [answers.interface(each, about.zones) for each in engine.status().interfaces]
+    return {"dry_run": query.dry_run, "interfaces": interfaces}

@@ -54,7 +54,13 @@ class ListChange(Strict):
     monitor: StrictBool
 
 
-class PutQuery(Strict):
+class ChangeQuery(Strict):
+    """dry_run: check everything, answer what would be done, and change nothing."""
+
+    dry_run: bool = False
+
+
+class PutQuery(ChangeQuery):
     """How to put a list. create: true = only if it is new, false = only if it exists, absent = either.
 
     monitor: its entries are counted and decide nothing.
@@ -87,3 +93,4 @@ async def no_query(_query: Annotated[NoParameters, Query()]) -> None:
 PLAIN = [Depends(no_query)]
 
 NoQuery = Annotated[NoParameters, Query()]
+How = Annotated[ChangeQuery, Query()]

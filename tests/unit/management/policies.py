@@ -70,11 +70,13 @@ class FakePolicies:
         """Note it."""
         return self._tell("plan", text=text, filename=filename, session=session, dry_run=True)
 
-    def confirm_policy(self) -> PolicyInForce:
+    def confirm_policy(self, *, dry_run: bool = False) -> PolicyInForce:
         """Note it."""
-        self._tell("confirm")
-        self.pending = None
-        return self.policy_now()
+        self._tell("confirm", **({"dry_run": True} if dry_run else {}))
+        pending, self.pending = self.pending, None
+        now = self.policy_now()
+        self.pending = pending if dry_run else None
+        return now
 
     def rollback_policy(self, generation: int | None = None, **how: Any) -> PolicyChange:
         """Note it."""

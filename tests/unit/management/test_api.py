@@ -253,13 +253,13 @@ class TestBadRequests:
             ("PUT", "/lists/new?skip_invalid=perhaps", "query.skip_invalid"),
             ("PUT", "/lists/new?monitor=perhaps", "query.monitor"),
             ("DELETE", "/lists/declared?force=true", "query.force"),
-            ("POST", "/reload?dry_run=true", "query.dry_run"),
+            ("POST", "/reload?dryrun=true", "query.dryrun"),
         ],
     )
     def test_an_unknown_or_wrong_query_is_not_ignored(
         self, api: Api, engine: Engine, method: str, url: str, field: str
     ) -> None:
-        """`?dry_run=true` must not apply, `?verdikt=allow` must not block."""
+        """`?dryrun=true` must not apply, `?verdikt=allow` must not block."""
         problem = refused(api.request(method, url), 422, "invalid-request")
         assert [each["field"] for each in problem["errors"]] == [field]
         assert engine.status().generation == 1

@@ -7,7 +7,7 @@ from neurowall.logic.engine import Engine
 from neurowall.management.api import app as api_module
 from neurowall.management.api.answers import About
 from neurowall.management.api.app import create_app
-from tests.unit.management.conftest import Api, StandIn, done, refused
+from tests.unit.management.conftest import Api, Json, StandIn, done, refused
 
 
 class TestLists:
@@ -196,3 +196,38 @@ class TestBodies:
         problem = refused(api.post("/block", json=json), 413, "request-entity-too-large")
         assert "larger than 1 MiB" in problem["detail"]
         assert engine.status().generation == 1
+
+
+class TestDryRun:
+    @pytest.mark.parametrize(
+        ("method", "url", "body"),
+        [
+            ("POST", "/block", {"json": {"addresses": ["198.51.100.7"]}}),
+            ("POST", "/allow", {"json": {"addresses": ["203.0.113.7"], "ttl": 60}}),
+            ("POST", "/unblock", {"json": {"addresses": ["203.0.113.7"]}}),
+            ("POST", "/unallow", {"json": {"addresses": ["203.0.113.7"]}}),
+            ("PUT", "/lists/new", {"content": "198.51.100.7"}),
+            ("PUT", "/lists/declared", {"content": "198.51.100.7"}),
+            ("PATCH", "/lists/declared", {"json": {"monitor": True}}),
+        ],
+    )
+    def test_has_the_shape_of_the_change_and_changes_nothing(
+        self, api: Api, engine: Engine, method: str, url: str, body: Json
+    ) -> None:
+        """The same members; generation is the present one."""
+        tried = done(api.request(method, url, params={"dry_run": "true"}, **body))
+        assert (tried["dry_run"], tried["generation"], engine.status().generation) == (True, 1, 1)
+        made = done(api.request(method, url, **body))
+        assert not made["dry_run"]
+        assert tried.keys() == made.keys()
+        for answer in (tried, made):
+            for member in ("generation", "dry_run", "seconds", "addresses"):
+                answer.pop(member)
+        assert tried == made
+
+    def test_of_a_removal_and_a_reload(self, api: Api, engine: Engine) -> None:
+        """The list is there afterwards."""
+        done(api.put("/lists/new", content="198.51.100.7"))
+        assert done(api.delete("/lists/new?dry_run=true"))["removed"] == 1
+        assert any(each.name == "new" for each in engine.lists())
+        assert done(api.post("/reload?dry_run=true"))["dry_run"]
