@@ -6,20 +6,24 @@ other, so no more than CHANGES_AT_ONCE of them may hold threads: the rest of the
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from neurowall.logic.engine import Engine
 from neurowall.management.api import problems
 from neurowall.management.api.answers import About, Json
+from neurowall.management.api.auth import Authenticator, Tokens
 from neurowall.management.api.bans import add_bans
 from neurowall.management.api.bodylimit import BodyLimit
 from neurowall.management.api.console import add_console
 from neurowall.management.api.events import add_events
+from neurowall.management.api.gate import Gate
 from neurowall.management.api.generations import add_generations
 from neurowall.management.api.health import add_health
 from neurowall.management.api.lists import add_lists
@@ -36,13 +40,31 @@ MAX_LIST = 64 << 20  # bytes; a list of a million entries has about 15 MB
 MAX_BODY = 8 << 20  # bytes of any other body; MAX_ADDRESSES fit whatever their form
 CHANGES_AT_ONCE = 16  # of the pool's 40 threads
 
+log = logging.getLogger(__name__)
 
-def create_app(engine: Engine, about: About, policies: Policies | None = None) -> FastAPI:
-    """The whole API over *engine*. Whoever reaches the socket may use all of it.
+
+class Application(FastAPI):
+    """FastAPI behind the gate, if there is one: nothing of it, errors included, answers outside."""
+
+    gate: Gate | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if self.gate and scope["type"] == "http":
+            await self.gate.pass_on(super().__call__, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(
+    engine: Engine, about: About, policies: Policies | None = None, *, tokens: Tokens | None = None
+) -> FastAPI:
+    """The whole API over *engine*, for peers of the unix socket and who has one of the *tokens*.
 
     policies: what answers for policies instead of the engine.
     """
     app, answered = _bare_app(about), _taking_turns()
+    app.gate = Gate(Authenticator(tokens, _tell_failure))
     asked: Policies = policies or engine
     add_health(app, engine, about)
     add_status(app, engine, about, asked)
@@ -77,9 +99,13 @@ def _taking_turns() -> Answered:
     return answered
 
 
-def _bare_app(about: About) -> FastAPI:
+def _tell_failure(source: str, why: str) -> None:
+    log.warning("authentication of %s failed: %s", source, why)
+
+
+def _bare_app(about: About) -> Application:
     # The documentation pages of FastAPI load their scripts from elsewhere; /openapi.json stays.
-    app = FastAPI(
+    app = Application(
         title="Neurowall", version=about.version, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     problems.install(app)

@@ -2,7 +2,8 @@
 """Errors of the HTTP API as RFC 9457 problem+json.
 
 `type` is a stable URN a program may test; `detail` is a sentence for people that names the next step;
-`errors` lists what is wrong with the input, the first SHOWN of `error_count`.
+`errors` lists what is wrong with the input, the first SHOWN of `error_count`; `instance` names the request as
+the log and the audit do.
 """
 
 import logging
@@ -17,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.packettext import PacketInvalid
+from neurowall.management.api.asked import asked
 from neurowall.management.api.browsers import HEADERS
 from neurowall.model.address import InvalidEntry
 from neurowall.model.errors import (
@@ -68,10 +70,13 @@ class ApiProblem(Exception):
         kind: str,
         detail: str,
         errors: Sequence[Mapping[str, Any]] = (),
+        *,
+        headers: Mapping[str, str] | None = None,
         **more: Any,
     ) -> None:
         super().__init__(detail)
         self.status, self.kind, self.detail, self.errors, self.more = status, kind, detail, errors, more
+        self.headers = dict(headers or {})
 
 
 def answer(
@@ -89,6 +94,8 @@ def answer(
         "status": int(status),
         "detail": detail,
     }
+    if now := asked():
+        body["instance"] = f"urn:neurowall:request:{now.id}"
     if errors:
         body |= {"errors": [_plain(error) for error in errors[:SHOWN]], "error_count": len(errors)}
     return JSONResponse(body | more, status, media_type=MEDIA_TYPE)
@@ -109,9 +116,15 @@ def install(app: FastAPI) -> None:
 
 
 async def _raised(_request: Request, error: ApiProblem) -> Response:
-    return answer(
-        error.status, error.kind, HTTPStatus(error.status).phrase, error.detail, error.errors, **error.more
-    )
+    return answer_to(error)
+
+
+def answer_to(error: ApiProblem) -> Response:
+    """The response that *error* asks for."""
+    title = HTTPStatus(error.status).phrase
+    response = answer(error.status, error.kind, title, error.detail, error.errors, **error.more)
+    response.headers.update(error.headers)
+    return response
 
 
 async def _validation(_request: Request, error: RequestValidationError) -> Response:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from neurowall.management.api.protocol import Protocol
 from neurowall.management.errors import CommandError, UsageProblem
 from neurowall.management.instance import share_with_group
 
@@ -108,12 +109,13 @@ def _config(app: "FastAPI", *, verbose: bool) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=verbose,
         server_header=False,
+        proxy_headers=False,  # X-Forwarded-For is what a client says of itself
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )

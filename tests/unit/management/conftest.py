@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
+from starlette.types import Receive, Scope, Send
 
 from neurowall.data.state import StateStore
 from neurowall.logic.around import Around
@@ -22,6 +23,7 @@ from neurowall.management import session
 from neurowall.management.api import server
 from neurowall.management.api.answers import About
 from neurowall.management.api.app import create_app
+from neurowall.management.api.asked import Peer
 from neurowall.management.instance import Instance
 from neurowall.model.counters import Counter
 from neurowall.model.interfaces import InterfaceStatus
@@ -110,9 +112,14 @@ class Api:
 
     app: FastAPI
 
+    async def as_root(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What the server does for root's connection to the unix socket."""
+        scope["state"], scope["client"] = {"peer": Peer(0, 1, "root")}, None
+        await self.app(scope, receive, send)
+
     def client(self) -> AsyncClient:
-        """A client inside the caller's event loop."""
-        transport = ASGITransport(self.app, raise_app_exceptions=False)
+        """A client inside the caller's event loop, who is root on the unix socket."""
+        transport = ASGITransport(self.as_root, raise_app_exceptions=False)
         return AsyncClient(transport=transport, base_url="http://neurowall")
 
     def request(self, method: str, url: str, **more: Any) -> Response:

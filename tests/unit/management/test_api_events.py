@@ -3,11 +3,11 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from neurowall.logic.engine import Engine
 from neurowall.logic.events import MOST_SUBSCRIBERS, EventHub
@@ -20,6 +20,7 @@ from neurowall.model.events import Event, EventKind, Filter, Told
 from neurowall.model.reasons import Reason
 from tests.unit.management.conftest import Api, StandIn, done, refused
 
+App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 SOURCE, HOST = "203.0.113.9", "192.0.2.1"  # the source is in the list `declared`
 
 
@@ -38,7 +39,7 @@ def happen(engine: Engine, dataplane: StandIn, *events: Event) -> None:
 class Reader:
     """One client of the application; what it was sent."""
 
-    def __init__(self, app: FastAPI, query: str = "") -> None:
+    def __init__(self, app: App, query: str = "") -> None:
         self._app, self._query = app, query
         self._asked = False
         self.status = 0
@@ -85,7 +86,7 @@ def test_events_arrive_as_they_happen(api: Api, engine: Engine, dataplane: Stand
     """As text/event-stream, filtered, with names; a client that goes gives its place back."""
 
     async def scenario() -> None:
-        reader = Reader(api.app, f"reason=block-list&address={SOURCE}&kind=drop")
+        reader = Reader(api.as_root, f"reason=block-list&address={SOURCE}&kind=drop")
         task = reader.start()
         await reader.until(": open\n\n")
         assert (reader.status, reader.type) == (200, "text/event-stream; charset=utf-8")
@@ -109,7 +110,7 @@ def test_the_end_of_the_daemon_ends_the_stream(api: Api, engine: Engine) -> None
     """At once, without a client's doing."""
 
     async def scenario() -> None:
-        reader = Reader(api.app)
+        reader = Reader(api.as_root)
         task = reader.start()
         await reader.until(": open")
         engine.events.close()

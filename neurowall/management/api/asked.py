@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of the request under way: its id and who asks, for answers, logs and audit.
+
+It is found through a context variable, which follows the request into the threads that work for it.
+"""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+UNIX = "unix"  # the source of whoever comes through the unix socket
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who is at the other end of the unix socket, as the kernel tells. name: that of the user, or empty."""
+
+    uid: int
+    pid: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"uid:{self.uid} {self.name}".rstrip()
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who asks, and what he may. name: `uid:0 root` or `token:<id> <name>`; token: its id, if it is one."""
+
+    name: str
+    source: str
+    scopes: frozenset[str]
+    token: str | None = None
+
+
+@dataclass
+class Asked:
+    """One request. source: an address, or `unix`; actor: None as long as nobody proved who he is."""
+
+    id: str
+    source: str = UNIX
+    actor: Actor | None = None
+
+
+_current: ContextVar[Asked | None] = ContextVar("asked", default=None)
+
+enter = _current.set
+leave = _current.reset
+
+
+def asked() -> Asked | None:
+    """The request that is under way here, if there is one."""
+    return _current.get()
+
+
+def actor() -> Actor | None:
+    """Who asks, if that is proven."""
+    now = _current.get()
+    return now.actor if now else None
