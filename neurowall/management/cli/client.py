@@ -1,67 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CLI's side of the API: HTTP over the instance's unix socket, errors as CommandError."""
+"""The CLI's side of the API: HTTP over a unix socket or TLS, errors as CommandError."""
 
 import json
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
 
-from neurowall.management.errors import CommandError, ExitCode, Unreachable
+from neurowall.management.cli.failures import Refused, not_reached
+from neurowall.management.cli.target import Target, Terms
+from neurowall.management.errors import CommandError, UsageProblem
 
+__all__ = ["Client", "Refused"]
+
+PAGE = 1000  # items asked for at once; every route that pages gives so many
 APPLY_TIMEOUT = 600.0  # seconds; a million entries take seconds, a loaded machine longer
-SHOWN_ERRORS = 20
+AGAIN_AFTER = 0.5  # seconds; a daemon that is replaced is back about then
+STILL_AT_IT = 20  # times that a repeated request waits so long for the first one to be through
 _STREAM = httpx.Timeout(5.0, read=60.0)  # the daemon sends something every 15 s
+_UNREACHED = (httpx.ConnectError, httpx.ConnectTimeout)
+_BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)  # it may have been carried out
 
 Json = dict[str, Any]
-
-
-class Refused(CommandError):
-    """The daemon answered with a problem (RFC 9457); nothing was changed."""
-
-    def __init__(self, status: int, problem: Json) -> None:
-        message = str(problem.get("detail") or problem.get("title") or f"HTTP {status}")
-        super().__init__(message, _details(message, problem))
-        self.status = status
-        self.problem = problem
-        # 400 and 422 speak of the caller's input; all others of the daemon's state.
-        self.exit_code = ExitCode.USAGE if status in (400, 422) else ExitCode.FAILED
-
-
-def _details(message: str, problem: Json) -> tuple[str, ...]:
-    """What is wrong with the input, a line each, unless *message* says all of it already."""
-    errors = problem.get("errors") or []
-    count = int(problem.get("error_count") or len(errors))
-    if not any(error.get("line") for error in errors) and all(error["why"] in message for error in errors):
-        return ()
-    shown = [_line(error) for error in errors[:SHOWN_ERRORS]]
-    return (*shown, f"... and {count - len(shown):,} more") if count > len(shown) else tuple(shown)
-
-
-def _line(error: Json) -> str:
-    where = f"line {error['line']}: " if error.get("line") else ""
-    text = f"{error['text']!r}: " if error.get("text") else ""
-    return f"{where}{text}{error.get('why', '')}"
+_Send = Callable[[], httpx.Response]
 
 
 class Client:
     """A kept-alive connection to one daemon. Use as a context manager.
 
-    Every method returns the decoded JSON body. Raises Unreachable when no daemon answers on the
-    socket, Refused when it answers with a problem.
+    Every method returns the decoded JSON body. Raises Unreachable when no daemon answers, Refused when it
+    answers with a problem. *terms* hold for each change. A request whose connection breaks before the answer
+    is sent once more, with the same key: a change is made once.
     """
 
-    def __init__(self, socket: Path, instance: str) -> None:
-        self._socket = socket
-        self._instance = instance
-        self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)),
-            base_url="http://neurowall",
-            timeout=httpx.Timeout(APPLY_TIMEOUT, connect=5.0),
-        )
+    def __init__(self, target: Target, terms: Terms | None = None, timeout: float | None = None) -> None:
+        self._target = target
+        self._terms = terms or Terms()
+        limits = httpx.Timeout(timeout or APPLY_TIMEOUT, connect=5.0)
+        if target.url is None:
+            # There is no TLS here, and a context for it takes 20 ms.
+            transport = httpx.HTTPTransport(uds=str(target.instance.socket), verify=False)
+            self._http = httpx.Client(transport=transport, base_url="http://neurowall", timeout=limits)
+        else:
+            self._http = httpx.Client(
+                base_url=target.url,
+                headers={"authorization": f"Bearer {target.token()}"},
+                verify=_trust(target) if target.url.startswith("https:") else False,
+                trust_env=False,  # no ~/.netrc in place of the token, no proxy between
+                timeout=limits,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -75,32 +67,40 @@ class Client:
         """GET a path given in parts, which are quoted here; a query value of None is left out."""
         return self._call("GET", path, query)
 
+    def pages(self, *path: str, items: str, limit: int, after: str | None, **query: str | None) -> Json:
+        """GET as many pages as *limit* items take, as one answer: its `next` goes on after them."""
+        answer = self.get(*path, limit=min(limit, PAGE), after=after, **query)
+        while answer.get("next") is not None and (wanted := limit - len(answer[items])) > 0:
+            more = self.get(*path, limit=min(wanted, PAGE), after=str(answer["next"]), **query)
+            answer = answer | more | {items: answer[items] + more[items]}
+        return answer
+
     def post(self, *path: str, json: Json | None = None) -> Json:
         """POST a JSON body."""
-        return self._call("POST", path, {}, json=json)
+        return self._change("POST", path, {}, json=json)
 
     def apply(self, policy: bytes, file: str, session: str | None, **query: str | bool | None) -> Json:
         """POST a policy with the name of its file; *session*: the SSH connection that must survive."""
         headers = {"content-type": "application/yaml", "x-policy-file": quote(file)} | _spared(session)
-        return self._call("POST", ("policy", "apply"), query, content=policy, headers=headers)
+        return self._change("POST", ("policy", "apply"), query, content=policy, headers=headers)
 
     def rollback(self, generation: int | None, session: str | None, **query: str | bool | None) -> Json:
         """POST the wish for an earlier policy."""
         body = {"generation": generation}
-        return self._call("POST", ("policy", "rollback"), query, json=body, headers=_spared(session))
+        return self._change("POST", ("policy", "rollback"), query, json=body, headers=_spared(session))
 
     def put(self, *path: str, content: bytes, **query: str | bool | None) -> Json:
         """PUT a list as text."""
         headers = {"content-type": "text/plain; charset=utf-8"}
-        return self._call("PUT", path, query, content=content, headers=headers)
+        return self._change("PUT", path, query, content=content, headers=headers)
 
     def patch(self, *path: str, json: Json) -> Json:
         """PATCH with a JSON body."""
-        return self._call("PATCH", path, {}, json=json)
+        return self._change("PATCH", path, {}, json=json)
 
     def delete(self, *path: str) -> Json:
         """DELETE."""
-        return self._call("DELETE", path, {})
+        return self._change("DELETE", path, {})
 
     def follow(self, *path: str, **query: str | None) -> Iterator[tuple[str, Json]]:
         """GET server-sent events: the type and the data of each message, until the daemon ends them."""
@@ -109,38 +109,88 @@ class Client:
             with self._http.stream("GET", url, params=params, timeout=_STREAM) as answer:
                 if not answer.is_success:
                     answer.read()
-                    raise Refused(answer.status_code, _problem(answer))
+                    raise Refused(answer.status_code, _problem(answer), answer.headers)
                 yield from _messages(answer.iter_lines())
-        except httpx.ConnectError as error:
-            raise self._unreachable(error) from error
+        except _UNREACHED as error:
+            raise not_reached(self._target, error) from error
         except httpx.TransportError as error:
             raise CommandError(f"the daemon went away ({type(error).__name__}: {error})") from error
         raise CommandError("the daemon ends; follow again when it is back")
 
+    def _change(
+        self,
+        method: str,
+        path: Iterable[str],
+        query: dict[str, Any],
+        headers: dict[str, str] | None = None,
+        **body: Any,
+    ) -> Json:
+        """A request that changes something, under the terms of this client."""
+        terms, extra = self._terms, dict(headers or {})
+        if terms.if_match is not None:
+            extra["if-match"] = f'"{terms.if_match}"'
+        if terms.dry_run:
+            query = query | {"dry_run": True}
+        else:
+            extra["idempotency-key"] = terms.key or uuid.uuid4().hex
+        return self._call(method, path, query, headers=extra, **body)
+
     def _call(self, method: str, path: Iterable[str], query: dict[str, Any], **body: Any) -> Json:
         url, params = _url(path, query)
-        try:
-            answer = self._http.request(method, url, params=params, **body)
-        except httpx.ConnectError as error:
-            raise self._unreachable(error) from error
-        except httpx.TransportError as error:
-            raise CommandError(
-                f"the daemon went away while it was answering ({type(error).__name__}: {error}); "
-                "`neurowall status` says what is in force"
-            ) from error
-        if answer.is_success:
-            return dict(answer.json())
-        raise Refused(answer.status_code, _problem(answer))
 
-    def _unreachable(self, error: Exception) -> Unreachable:
-        if "Permission denied" in str(error):
-            return Unreachable(
-                f"no permission to use {self._socket}; run this as root or as a member of group 'neurowall'"
-            )
-        return Unreachable(
-            f"no daemon answers on {self._socket}; start one with `neurowall run --config FILE --instance "
-            f"{self._instance}`, or name another with --instance or --run-dir"
-        )
+        def send() -> httpx.Response:
+            return self._http.request(method, url, params=params, **body)
+
+        try:
+            answer = send()
+        except _UNREACHED as error:
+            raise not_reached(self._target, error) from error
+        except _BROKEN as error:
+            answer = self._again(send, error)
+        except httpx.TransportError as error:
+            raise _went_away(error) from error
+        if answer.is_success:
+            return self._decoded(answer)
+        raise Refused(answer.status_code, _problem(answer), answer.headers)
+
+    def _again(self, send: _Send, first: httpx.TransportError) -> httpx.Response:
+        """Send a request once more whose connection broke before the answer."""
+        for _ in range(STILL_AT_IT):
+            time.sleep(AGAIN_AFTER)
+            try:
+                answer = send()
+            except httpx.TransportError:
+                raise _went_away(first) from first
+            if answer.status_code != httpx.codes.CONFLICT or not _is_under_way(answer):
+                break
+        return answer
+
+    def _decoded(self, answer: httpx.Response) -> Json:
+        try:
+            return dict(answer.json())
+        except (ValueError, TypeError) as error:
+            raise CommandError(f"what answers at {self._target.name} is no Neurowall") from error
+
+
+def _trust(target: Target) -> ssl.SSLContext:
+    """Whose certificates are trusted. Raises UsageProblem for a file that holds none."""
+    try:
+        return ssl.create_default_context(cafile=target.ca)
+    except (OSError, ssl.SSLError) as error:
+        why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise UsageProblem(f"cannot use --ca {target.ca}: {why}") from error
+
+
+def _went_away(error: Exception) -> CommandError:
+    return CommandError(
+        f"the daemon went away while it was answering ({type(error).__name__}: {error}); "
+        "`neurowall status` says what is in force"
+    )
+
+
+def _is_under_way(answer: httpx.Response) -> bool:
+    """Whether the first one of two requests with the same key is still being carried out."""
+    return "idempotency" in str(_problem(answer).get("type"))
 
 
 def _url(path: Iterable[str], query: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -15,7 +15,9 @@ doctor_app = typer.Typer(rich_markup_mode=None)
 Netns = Annotated[str | None, typer.Option("--netns", metavar="NAME", help="Look at this network namespace.")]
 
 
-@command(doctor_app, examples=("neurowall doctor", "neurowall doctor -o json | jq '.findings[].fix'"))
+@command(
+    doctor_app, examples=("neurowall doctor", "neurowall doctor -o json | jq '.findings[].fix'"), local=True
+)
 def doctor(
     call: Call,
     config: Annotated[
@@ -49,6 +51,7 @@ def doctor(
         "neurowall init policy.yaml",
         "neurowall init --example home",
     ),
+    local=True,
 )
 def init(
     call: Call,

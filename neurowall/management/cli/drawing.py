@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 Cell = object
 
 _BYTE_STEPS = ("B", "kB", "MB", "GB", "TB", "PB")
+_RATE_STEPS = ("", "k", "M", "G", "T")
 
 
 def count(number: int) -> str:
@@ -25,6 +26,21 @@ def volume(size: int) -> str:
             break
         value /= 1000
     return f"{value:.0f} B" if unit == "B" else f"{value:.3g} {unit}"
+
+
+def rate(per_second: float, unit: str = "/s") -> str:
+    """1234567.8 as `1.23 M/s`; what is small keeps its first digits: 0.25 as `0.25 /s`."""
+    value, step = per_second, ""
+    for step in _RATE_STEPS:
+        if value < 999.5 or step == _RATE_STEPS[-1]:
+            break
+        value /= 1000
+    return f"{value:.3g} {step}{unit}"
+
+
+def moment(text: str | None) -> str:
+    """An RFC 3339 moment of the API for people: `2026-11-22 18:02:35`; it is UTC, as the heading says."""
+    return (text or "").replace("T", " ").removesuffix("Z").partition(".")[0]
 
 
 def say(console: "Console", text: str, **style: Any) -> None:

@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `neurowall events`: what happened last, or what happens."""
 
-import json
-import os
 import sys
 from typing import Annotated, Any
 
 import typer
 
 from neurowall.management.cli import render_events
-from neurowall.management.cli.options import Call, Output, command
+from neurowall.management.cli.options import Call, command
+from neurowall.management.cli.output import Output, document, streaming
 
 events_app = typer.Typer(rich_markup_mode=None)
-
-INTERRUPTED = 130  # as a shell says of a command that Ctrl-C ended
 
 
 @command(
@@ -57,22 +54,11 @@ def events(
 
 
 def _follow(call: Call, wanted: dict[str, str | None]) -> None:
-    try:
-        with call.client() as client:
-            for name, data in client.follow("events", **wanted):
-                sys.stdout.write(_line(call.output, name, data) + "\n")
-                sys.stdout.flush()
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:  # whoever read us had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with streaming(), call.client() as client:
+        for name, data in client.follow("events", **wanted):
+            sys.stdout.write(_text(call.output, name, data))
+            sys.stdout.flush()
 
 
-def _line(output: Output, name: str, data: dict[str, Any]) -> str:
-    if output is Output.JSON:
-        return json.dumps(data)
-    if output is Output.YAML:
-        import yaml
-
-        return "---\n" + yaml.safe_dump(data, sort_keys=False).rstrip()
-    return render_events.lost(data) if name == "lost" else render_events.line(data)
+def _text(output: Output, name: str, data: dict[str, Any]) -> str:
+    return document(output, data, render_events.lost if name == "lost" else render_events.line)

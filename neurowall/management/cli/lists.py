@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from neurowall.management.cli import render
-from neurowall.management.cli.options import Call, command, read_input, working
+from neurowall.management.cli.completion import complete_lists
+from neurowall.management.cli.options import Call, command, read_input
+from neurowall.management.cli.output import working
 from neurowall.management.errors import UsageProblem
 
 lists_app = typer.Typer(
@@ -46,7 +48,13 @@ SkipInvalid = Annotated[
 def lists_show(
     call: Call,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show this list's entries.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="Show this list's entries.",
+            show_default=False,
+            autocompletion=complete_lists,
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Entries shown at most.")] = 100,
     after: Annotated[
@@ -75,6 +83,7 @@ def lists_show(
         "neurowall lists load new-feed.txt --monitor",
         "fetch-feed | neurowall lists load - --name feed --skip-invalid",
     ),
+    changes=True,
 )
 def lists_load(
     call: Call,
@@ -100,10 +109,12 @@ def lists_load(
     _put(call, name or _name_of(file), file, **query, create=True)
 
 
-@command(lists_app, "replace", examples=("neurowall lists replace ipsum ipsum-today.txt",))
+@command(lists_app, "replace", examples=("neurowall lists replace ipsum ipsum-today.txt",), changes=True)
 def lists_replace(
     call: Call,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The list to replace.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The list to replace.", autocompletion=complete_lists)
+    ],
     file: ListFile,
     skip_invalid: SkipInvalid = False,
 ) -> None:
@@ -118,10 +129,13 @@ def lists_replace(
         "neurowall lists set new-feed --enforce",
         "neurowall lists set new-feed --monitor",
     ),
+    changes=True,
 )
 def lists_set(
     call: Call,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The list to change.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The list to change.", autocompletion=complete_lists)
+    ],
     monitor: Annotated[
         bool | None,
         typer.Option(
@@ -141,9 +155,12 @@ def lists_set(
     call.show(answer, render.change)
 
 
-@command(lists_app, "remove", examples=("neurowall lists remove ipsum",))
+@command(lists_app, "remove", examples=("neurowall lists remove ipsum",), changes=True)
 def lists_remove(
-    call: Call, name: Annotated[str, typer.Argument(metavar="NAME", help="The list to remove.")]
+    call: Call,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The list to remove.", autocompletion=complete_lists)
+    ],
 ) -> None:
     """Remove a list; its entries stay listed where another list holds them."""
     with call.client() as client, working(f"removing list {name}"):

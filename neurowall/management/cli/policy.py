@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands about policies: check, apply, confirm, go back, history, what rules matched."""
+"""The commands about policies: check, apply, confirm, go back."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,26 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from neurowall.management.cli import render_policy
-from neurowall.management.cli.options import (
-    Call,
-    InstanceOption,
-    Output,
-    OutputOption,
-    RunDirOption,
-    Shared,
-    command,
-    perform,
-    read_input,
-    working,
-)
+from neurowall.management.cli.options import Call, command, read_input
+from neurowall.management.cli.output import Output, working
 from neurowall.management.errors import ExitCode, UsageProblem
 
 policy_app = typer.Typer(rich_markup_mode=None)
-generations_app = typer.Typer(help="Show the policies that were in force.", rich_markup_mode=None)
 
 PolicyFile = Annotated[str, typer.Argument(metavar="FILE", help="The policy; - reads standard input.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
-
 Force = Annotated[bool, typer.Option("--force", help="Even if it cuts the session that you work in.")]
 
 
@@ -37,6 +24,7 @@ Force = Annotated[bool, typer.Option("--force", help="Even if it cuts the sessio
         "neurowall validate policy.yaml --table",
         "neurowall init --example home | neurowall validate -",
     ),
+    local=True,
 )
 def validate(
     call: Call,
@@ -58,7 +46,7 @@ def validate(
         raise typer.Exit(ExitCode.USAGE)
 
 
-@command(policy_app, examples=("neurowall schema > policy.schema.json",))
+@command(policy_app, examples=("neurowall schema > policy.schema.json",), local=True)
 def schema(call: Call) -> None:
     """Print the JSON Schema of policy files, for editors and other programs."""
     import json
@@ -78,11 +66,11 @@ def schema(call: Call) -> None:
         "neurowall apply policy.yaml --confirm 60s",
         "neurowall apply policy.yaml --note 'mail server moved'",
     ),
+    changes=True,
 )
 def apply(
     call: Call,
     file: PolicyFile,
-    dry_run: DryRun = False,
     confirm: Annotated[
         str | None,
         typer.Option(
@@ -105,13 +93,13 @@ def apply(
     from neurowall.management.session import own_session
 
     text, seconds = read_input(file, "policy"), _seconds(confirm)
-    query = {"dry_run": dry_run, "confirm": seconds, "force": force, "note": note or None}
-    with call.client() as client, working("comparing" if dry_run else f"applying {file}"):
+    query = {"confirm": seconds, "force": force, "note": note or None}
+    with call.client() as client, working("comparing" if call.terms.dry_run else f"applying {file}"):
         answer = client.apply(text, _name_of(file), own_session(), **query)
     _show_change(call, answer)
 
 
-@command(policy_app, examples=("neurowall confirm",))
+@command(policy_app, examples=("neurowall confirm",), changes=True)
 def confirm(call: Call) -> None:
     """Keep the policy that `apply --confirm` put in force for a time."""
     with call.client() as client:
@@ -119,7 +107,7 @@ def confirm(call: Call) -> None:
     call.show(answer, render_policy.confirmed)
 
 
-@command(policy_app, examples=("neurowall rollback", "neurowall rollback 12 --dry-run"))
+@command(policy_app, examples=("neurowall rollback", "neurowall rollback 12 --dry-run"), changes=True)
 def rollback(
     call: Call,
     generation: Annotated[
@@ -128,7 +116,6 @@ def rollback(
             metavar="[GENERATION]", help="Which; see `neurowall generations`.", show_default=False, min=1
         ),
     ] = None,
-    dry_run: DryRun = False,
     force: Force = False,
 ) -> None:
     """Put an earlier policy in force again: the one before, or that of a generation.
@@ -138,53 +125,9 @@ def rollback(
     """
     from neurowall.management.session import own_session
 
-    query = {"dry_run": dry_run, "force": force}
-    with call.client() as client, working("comparing" if dry_run else "rolling back"):
-        answer = client.rollback(generation, own_session(), **query)
+    with call.client() as client, working("comparing" if call.terms.dry_run else "rolling back"):
+        answer = client.rollback(generation, own_session(), force=force)
     _show_change(call, answer)
-
-
-@command(policy_app, examples=("neurowall rules", "neurowall rules -o json | jq '.rules[].packets'"))
-def rules(call: Call) -> None:
-    """Show every rule in its order with what it matched since it is in force.
-
-    An apply keeps the counts of rules that stay. A packet of an established connection meets no rule: what
-    counts is the first packet of each connection.
-    """
-    with call.client() as client:
-        call.show(client.get("rules"), render_policy.rules)
-
-
-@generations_app.callback(invoke_without_command=True)
-def _generations(
-    context: typer.Context,
-    instance: InstanceOption = None,
-    run_dir: RunDirOption = None,
-    output: OutputOption = None,
-) -> None:
-    """Show the policies that were in force, newest last; `show NUMBER` prints one."""
-    given = Shared(instance, run_dir, output).over(context.find_object(Shared) or Shared())
-    context.obj = given
-    if context.invoked_subcommand is None:
-        perform(_list_generations, context, given)
-
-
-def _list_generations(call: Call) -> None:
-    with call.client() as client:
-        call.show(client.get("policy", "generations"), render_policy.generations)
-
-
-@command(
-    generations_app,
-    "show",
-    examples=("neurowall generations show 12", "neurowall generations show 12 -o json"),
-)
-def show_generation(
-    call: Call, number: Annotated[int, typer.Argument(metavar="NUMBER", help="Which.", min=1)]
-) -> None:
-    """Print the policy file of a generation as it was."""
-    with call.client() as client:
-        call.show(client.get("policy", "generations", str(number)), render_policy.generation)
 
 
 def _show_change(call: Call, answer: dict[str, Any]) -> None:

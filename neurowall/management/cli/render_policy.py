@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies, generations and rules drawn for people."""
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from neurowall.management.cli.drawing import count, say, table, volume
@@ -83,9 +82,9 @@ def generations(console: "Console", answer: Json) -> None:
     say(console, "* in force" if answer["generations"] else "no policy was in force yet")
 
 
-def generation(_console: "Console", answer: Json) -> None:
+def generation(console: "Console", answer: Json) -> None:
     """The policy file of a generation, byte for byte: it may go straight into a file."""
-    sys.stdout.write(answer["text"])
+    console.out(answer["text"], highlight=False, end="")
 
 
 def rules(console: "Console", answer: Json) -> None:
@@ -108,10 +107,30 @@ def rules(console: "Console", answer: Json) -> None:
         say(console, "nftables filters nothing: the policy has neither rules nor defaults")
 
 
+def nat(console: "Console", answer: Json) -> None:
+    """Every translation with what it matched."""
+    table(
+        console,
+        ("Translation", "Kind", ">Packets", ">Volume", "What"),
+        (
+            (
+                each["name"],
+                each["kind"],
+                "-" if each["packets"] is None else count(each["packets"]),
+                "-" if each["bytes"] is None else volume(each["bytes"]),
+                each["text"],
+            )
+            for each in answer["nat"]
+        ),
+    )
+    if not answer["nat"]:
+        say(console, "the policy translates no address")
+
+
 def validated(console: "Console", answer: Json) -> None:
     """What a valid policy holds, its warnings, and the table where it was asked for."""
     if answer["table"] is not None:
-        sys.stdout.write(answer["table"].rstrip("\n") + "\n")
+        console.out(answer["table"].rstrip("\n"), highlight=False)
         return
     sizes = [_many(number, *_NOUNS[what]) for what, number in answer["counts"].items()]
     say(console, f"{answer['file']}: valid: {', '.join(sizes)}")

@@ -266,6 +266,7 @@ class TestNoDaemon:
         def accept_and_close(listener: socket.socket) -> None:
             connection, _ = listener.accept()
             connection.recv(1)
+            listener.close()
             connection.close()
 
         with server.unix_socket(instance.socket) as listener:

@@ -16,6 +16,10 @@ from neurowall.management.errors import ExitCode
 runner = CliRunner()
 
 
+# Without a command these show their help, or a list; reload needs no example.
+GROUPS = ((), ("lists",), ("generations",), ("bans",), ("audit",), ("token",), ("reload",))
+
+
 class TestHelp:
     COMMANDS = (
         (),
@@ -45,6 +49,21 @@ class TestHelp:
         ("doctor",),
         ("init",),
         ("events",),
+        ("top",),
+        ("nat",),
+        ("bans",),
+        ("bans", "list"),
+        ("bans", "history"),
+        ("generations", "list"),
+        ("generations", "diff"),
+        ("generations", "rollback"),
+        ("audit",),
+        ("audit", "list"),
+        ("audit", "verify"),
+        ("token",),
+        ("token", "create"),
+        ("token", "list"),
+        ("token", "revoke"),
     )
 
     @pytest.mark.parametrize("command", COMMANDS)
@@ -54,9 +73,7 @@ class TestHelp:
         assert len(texts) == 1
         assert "Usage:" in texts.pop()
 
-    @pytest.mark.parametrize(
-        "command", [each for each in COMMANDS if each not in ((), ("lists",), ("generations",), ("reload",))]
-    )
+    @pytest.mark.parametrize("command", [each for each in COMMANDS if each not in GROUPS])
     def test_examples_are_shown_line_by_line(self, command: tuple[str, ...]) -> None:
         """Each command shows how it is used, and the examples start with that command."""
         text = runner.invoke(app, [*command, "--help"]).stdout
@@ -102,7 +119,7 @@ class TestStartUp:
 
 class TestProgress:
     WORK = (
-        "import time\nfrom neurowall.management.cli.options import working\n"
+        "import time\nfrom neurowall.management.cli.output import working\n"
         "with working('applying list feed'):\n    time.sleep(0.3)\n"
     )
 
