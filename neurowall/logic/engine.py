@@ -211,9 +211,13 @@ class Engine(ListRequests):
         """The policy in force. Raises StateError."""
         return self._policies.now()
 
-    def generations(self) -> tuple[GenerationInfo, ...]:
-        """Every policy that was in force and is kept, oldest first."""
-        return self._policies.generations()
+    def kept_generations(self) -> tuple[int, ...]:
+        """The numbers of policies that were in force and are kept, oldest first."""
+        return self._policies.kept()
+
+    def generations(self, limit: int | None = None, before: int | None = None) -> tuple[GenerationInfo, ...]:
+        """Those policies, oldest first: all, or the last *limit* of those older than *before*."""
+        return self._policies.generations(limit, before)
 
     def generation(self, number: int) -> GenerationInfo:
         """One of them with its text. Raises StateError."""

@@ -4,6 +4,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -223,14 +224,22 @@ class Policies:
             self._info = info_of(self._generations.get(number), text=True)
         return PolicyInForce(self._info, self.pending, self.warnings)
 
-    def generations(self) -> tuple[GenerationInfo, ...]:
-        """All that are kept, oldest first; damaged ones are left out."""
-        found = []
-        for number in self._generations.numbers():
-            try:
-                found.append(info_of(self._generations.get(number)))
-            except StateError:
-                continue
+    def kept(self) -> tuple[int, ...]:
+        """The numbers of all that are kept, oldest first."""
+        return tuple(self._generations.numbers())
+
+    def generations(self, limit: int | None = None, before: int | None = None) -> tuple[GenerationInfo, ...]:
+        """Those that are kept, oldest first; damaged ones are left out.
+
+        limit: the last so many; before: of those that are older than this one.
+        """
+        found: list[GenerationInfo] = []
+        for number in reversed(self._generations.numbers()):
+            if limit is not None and len(found) >= limit:
+                break
+            if before is None or number < before:
+                with suppress(StateError):
+                    found.insert(0, info_of(self._generations.get(number)))
         return tuple(found)
 
     def generation(self, number: int) -> GenerationInfo:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies, generations and rules as the API's JSON."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from neurowall.logic.policydiff import described
-from neurowall.logic.policyresults import GenerationInfo, Pending, PolicyChange, PolicyInForce
+from neurowall.logic.policyresults import DiffLine, GenerationInfo, Pending, PolicyChange, PolicyInForce
 from neurowall.logic.results import StatefulStatus
 from neurowall.management.api.policies import Policies
 from neurowall.model.counters import Counter
@@ -35,9 +35,20 @@ def generation(info: GenerationInfo, *, text: bool = False) -> Json:
     }
 
 
-def generations(infos: tuple[GenerationInfo, ...], now: PolicyInForce) -> Json:
-    """All that are kept, oldest first, and which of them is in force."""
-    return {"generations": [generation(each) for each in infos], "in_force": now.info.generation}
+def generations(infos: Sequence[GenerationInfo], limit: int, now: PolicyInForce) -> Json:
+    """The last *limit* of *infos*, newest first, and which generation is in force."""
+    shown = [generation(each) for each in reversed(infos)][:limit]
+    more = len(infos) > limit
+    return {
+        "generations": shown,
+        "next": shown[-1]["generation"] if more else None,
+        "in_force": now.info.generation,
+    }
+
+
+def diff(number: int, other: int, lines: Sequence[DiffLine], text: str) -> Json:
+    """What differs between two generations."""
+    return {"from": number, "to": other, "differences": [asdict(each) for each in lines], "text_diff": text}
 
 
 def in_force(now: PolicyInForce, *, text: bool = False) -> Json:

@@ -19,6 +19,7 @@ from neurowall.logic.engine import Engine
 from neurowall.management.api import problems
 from neurowall.management.api.answers import About, Json
 from neurowall.management.api.auth import Authenticator, Tokens
+from neurowall.management.api.banlist import add_ban_list
 from neurowall.management.api.bans import add_bans
 from neurowall.management.api.bodylimit import BodyLimit
 from neurowall.management.api.console import add_console
@@ -69,6 +70,7 @@ def create_app(
     add_health(app, engine, about)
     add_status(app, engine, about, asked)
     add_bans(app, engine, answered)
+    add_ban_list(app, engine)
     add_lists(app, engine, answered)
     add_reload(app, engine, about, answered)
     add_policies(app, asked, answered)

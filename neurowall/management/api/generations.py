@@ -1,33 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routes of the policies that were in force."""
 
-from fastapi import FastAPI
+from typing import Annotated
+
+from fastapi import FastAPI, Path, Query
+from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from neurowall.logic.policydiff import difference_of
+from neurowall.logic.policyresults import GenerationInfo
 from neurowall.management.api import answers_policy, problems
 from neurowall.management.api.policies import Policies
-from neurowall.management.api.requests import NoQuery
+from neurowall.management.api.requests import NoQuery, Strict
+from neurowall.management.api.textdiff import unified
+from neurowall.model.errors import PolicyError
+from neurowall.model.policy import Policy, load_policy
+
+MOST = 2**53 - 1  # what JSON's readers keep whole
+Number = Annotated[int, Path(ge=1, le=MOST)]
+
+
+class GenerationsQuery(Strict):
+    """Which generations. after: those that are older than this one."""
+
+    limit: int = Field(default=100, ge=1, le=1000)
+    after: int | None = Field(default=None, ge=1, le=MOST)
+
+
+class DiffQuery(Strict):
+    """to: with which generation to compare; the one in force by itself."""
+
+    to: int | None = Field(default=None, ge=1, le=MOST)
 
 
 def add_generations(app: FastAPI, policies: Policies) -> None:
     """Serve them."""
 
     @app.get("/policy/generations")
-    def generations(_query: NoQuery) -> Response:
-        """The policies that were in force, oldest first."""
-        return JSONResponse(answers_policy.generations(policies.generations(), policies.policy_now()))
+    def generations(query: Annotated[GenerationsQuery, Query()]) -> Response:
+        """The policies that were in force, newest first; `next` is the `after` of the following page."""
+        found = policies.generations(query.limit + 1, query.after)
+        return JSONResponse(answers_policy.generations(found, query.limit, policies.policy_now()))
 
     @app.get("/policy/generations/{number}")
-    def generation(number: int, _query: NoQuery) -> Response:
+    def generation(number: Number, _query: NoQuery) -> Response:
         """One of them, with its text."""
         check_kept(policies, number)
         return JSONResponse(answers_policy.generation(policies.generation(number), text=True))
 
+    @app.get("/policy/generations/{number}/diff")
+    def diff(number: Number, query: Annotated[DiffQuery, Query()]) -> Response:
+        """What differs between two of them, in words and line by line."""
+        other = query.to or policies.policy_now().info.generation
+        for each in (number, other):
+            check_kept(policies, each)
+        old, new = policies.generation(number), policies.generation(other)
+        lines = difference_of(_policy(old), _policy(new))
+        text = unified(old.text, new.text, f"generation {number}", f"generation {other}")
+        return JSONResponse(answers_policy.diff(number, other, lines, text))
+
 
 def check_kept(policies: Policies, number: int, *, loose: bool = False) -> None:
     """Refuse a generation that there is not; *loose*: one between two means the policy that was in force."""
-    kept = [each.generation for each in policies.generations()]
+    kept = policies.kept_generations()
     if number not in kept and not (loose and kept and kept[0] < number <= kept[-1]):
         known = ", ".join(map(str, kept)) or "none"
         detail = f"generation {number} put no policy in force, or is not kept any more; there are: {known}"
         raise problems.ApiProblem(404, "no-such-generation", detail)
+
+
+def _policy(info: GenerationInfo) -> Policy:
+    try:
+        return load_policy(info.text, info.filename)
+    except PolicyError as error:
+        raise PolicyError([f"generation {info.generation}: {line}" for line in error.lines]) from error

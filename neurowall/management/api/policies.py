@@ -53,8 +53,11 @@ class Policies(Protocol):
     def policy_now(self) -> PolicyInForce:
         """The policy in force, with its text."""
 
-    def generations(self) -> tuple[GenerationInfo, ...]:
-        """Every generation that is kept, oldest first, without texts."""
+    def kept_generations(self) -> tuple[int, ...]:
+        """The numbers of all generations that are kept, oldest first."""
+
+    def generations(self, limit: int | None = None, before: int | None = None) -> tuple[GenerationInfo, ...]:
+        """The last *limit* that are kept and older than *before*, oldest first, without texts."""
 
     def generation(self, number: int) -> GenerationInfo:
         """One of them, with its text."""

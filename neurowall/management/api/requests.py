@@ -12,6 +12,7 @@ from neurowall.model.duration import MAX_TTL, format_duration, parse_duration
 
 MAX_ADDRESSES = 100_000
 PAGE = 10_000
+MAX_REASON = 200
 
 Answered = Callable[..., Awaitable[Response]]
 """Gives a change its turn and a thread, and answers with what it returns."""
@@ -43,9 +44,13 @@ def _read_ttl(given: object) -> float | None:
 
 
 class TimedAddresses(Addresses):
-    """The body of block and allow. ttl: how long, as "90s", "15m", "12h", "7d" or seconds; absent: no end."""
+    """The body of block and allow. ttl: how long, as "90s", "15m", "12h", "7d" or seconds; absent: no end.
+
+    reason: what for, in the history of bans and in the audit.
+    """
 
     ttl: Annotated[float | None, BeforeValidator(_read_ttl)] = None
+    reason: str = Field(default="", max_length=MAX_REASON)
 
 
 class ListChange(Strict):

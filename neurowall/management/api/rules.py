@@ -7,7 +7,7 @@ from fastapi import FastAPI, Query
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
-from neurowall.management.api import answers_policy
+from neurowall.management.api import answers_nat, answers_policy
 from neurowall.management.api.policies import Policies
 from neurowall.management.api.requests import NoQuery, Strict
 from neurowall.management.cli.render_packet import packet_answer
@@ -26,6 +26,11 @@ def add_rules(app: FastAPI, policies: Policies) -> None:
     def rules(_query: NoQuery) -> Response:
         """What every rule matched."""
         return JSONResponse(answers_policy.rules(policies))
+
+    @app.get("/nat")
+    def nat(_query: NoQuery) -> Response:
+        """Address translation, in the order in which it is asked."""
+        return JSONResponse(answers_nat.nat(policies.policy.nat, policies.rule_counters()))
 
     @app.get("/explain-packet")
     def explain_packet(query: Annotated[PacketQuery, Query()]) -> Response:

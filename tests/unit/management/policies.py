@@ -48,6 +48,7 @@ class FakePolicies:
         self.pending: Pending | None = None
         self.counters: dict[str, Counter] = {}
         self.kept = (replace(INFO, generation=3, note=""), INFO)
+        self.texts: dict[int, str] = {}
         self.repairs = 0
         self.unreadable: StateError | None = None
 
@@ -88,13 +89,19 @@ class FakePolicies:
             raise self.unreadable
         return PolicyInForce(replace(INFO, text=TEXT), self.pending, ("look here",))
 
-    def generations(self) -> tuple[GenerationInfo, ...]:
+    def kept_generations(self) -> tuple[int, ...]:
         """Two."""
-        return self.kept
+        return tuple(each.generation for each in self.kept)
+
+    def generations(self, limit: int | None = None, before: int | None = None) -> tuple[GenerationInfo, ...]:
+        """Two."""
+        found = [each for each in self.kept if before is None or each.generation < before]
+        return tuple(found[-limit:] if limit else found)
 
     def generation(self, number: int) -> GenerationInfo:
         """One of them."""
-        return next(replace(each, text=TEXT) for each in self.kept if each.generation == number)
+        text = self.texts.get(number, TEXT)
+        return next(replace(each, text=text) for each in self.kept if each.generation == number)
 
     def rule_counters(self) -> dict[str, Counter]:
         """As the test says."""

@@ -228,9 +228,49 @@ class TestQuestions:
     def test_generations_have_no_texts(self, api: Api) -> None:
         """A hundred policies would be megabytes."""
         answer = done(api.get("/policy/generations"))
-        assert [each["generation"] for each in answer["generations"]] == [3, 5]
+        assert [each["generation"] for each in answer["generations"]] == [5, 3]
         assert answer["in_force"] == 5
         assert all("text" not in each for each in answer["generations"])
+
+    def test_generations_come_in_pages(self, api: Api) -> None:
+        """`next` is the `after` of the older ones."""
+        first = done(api.get("/policy/generations?limit=1"))
+        assert ([each["generation"] for each in first["generations"]], first["next"]) == ([5], 5)
+        rest = done(api.get("/policy/generations?limit=1&after=5"))
+        assert ([each["generation"] for each in rest["generations"]], rest["next"]) == ([3], None)
+
+    def test_two_generations_are_compared(self, api: Api, policies: FakePolicies) -> None:
+        """In words, and line by line; with the one in force where no other is named."""
+        policies.texts[3] = TEXT.replace("ports: 25", "ports: 26")
+        answer = done(api.get("/policy/generations/3/diff"))
+        assert (answer["from"], answer["to"]) == (3, 5)
+        assert [(each["sign"], each["part"], each["name"]) for each in answer["differences"]] == [
+            ("~", "nat.port_forwards", "mail")
+        ]
+        changed = [line for line in answer["text_diff"].splitlines() if line[:1] in "+-"]
+        assert changed[:2] == ["--- generation 3", "+++ generation 5"]
+        assert [line.split("ports: ")[1][:2] for line in changed[2:]] == ["26", "25"]
+        back = done(api.get("/policy/generations/5/diff?to=3"))
+        assert (back["from"], back["to"]) == (5, 3)
+        same = done(api.get("/policy/generations/5/diff?to=5"))
+        assert (same["differences"], same["text_diff"]) == ([], "")
+        refused(api.get("/policy/generations/3/diff?to=4"), 404, "no-such-generation")
+
+    def test_a_generation_that_this_version_does_not_take_is_named(
+        self, api: Api, policies: FakePolicies
+    ) -> None:
+        """Nothing to compare then."""
+        policies.texts[3] = "interfaces: 7"
+        problem = refused(api.get("/policy/generations/3/diff"), 422, "invalid-policy")
+        assert "generation 3" in problem["detail"]
+
+    def test_nat_in_its_order_with_what_it_counted(self, api: Api, policies: FakePolicies) -> None:
+        """By the policy's own names; only port forwards are counted."""
+        policies.counters = {"forward-mail": Counter(4, 160)}
+        (row,) = done(api.get("/nat"))["nat"]
+        assert (row["kind"], row["name"], row["packets"], row["bytes"]) == ("port-forward", "mail", 4, 160)
+        assert (row["what"]["from"], row["what"]["to"]) == (["external"], "192.0.2.9")
+        assert "25" in row["text"]
 
     def test_one_generation_has_its_text(self, api: Api) -> None:
         """And one that is not there is 404; one between two put no policy in force."""

@@ -110,11 +110,11 @@ class TestConfirmAndBack:
         """Which is in force; each as it was written, byte for byte."""
         cli.ok("apply", str(policy), "--note", "two more")
         lines = cli.ok("generations").splitlines()
-        assert [line.split()[0] for line in lines if "policy" in line or "new.yaml" in line] == ["1", "*"]
+        assert [line.split()[0] for line in lines if "policy" in line or "new.yaml" in line] == ["*", "1"]
         assert any("two more" in line and line.startswith("*") for line in lines)
         assert cli.ok("generations", "show", "2") == policy.read_text()
         assert cli.json("generations", "show", "2")["note"] == "two more"
-        assert [each["generation"] for each in cli.json("generations")["generations"]] == [1, 2]
+        assert [each["generation"] for each in cli.json("generations")["generations"]] == [2, 1]
 
     def test_shared_options_may_stand_before_show(self, cli: Cli) -> None:
         """As for every other command."""
