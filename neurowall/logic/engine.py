@@ -15,6 +15,7 @@ from neurowall.data.generations import GenerationStore
 from neurowall.data.sources import read_source
 from neurowall.data.state import StateStore
 from neurowall.logic.around import Around
+from neurowall.logic.banlist import BanQuery, bans_page
 from neurowall.logic.commit import Committer
 from neurowall.logic.compile import compile_lists
 from neurowall.logic.dataplane import DataPlane
@@ -35,6 +36,7 @@ from neurowall.logic.policies import Check, Policies
 from neurowall.logic.policyresults import GenerationInfo, PolicyChange, PolicyInForce
 from neurowall.logic.resolve import Load, Parse, Read, Resolved, Sources, resolve
 from neurowall.logic.results import (
+    BanPage,
     Counters,
     Explanation,
     LimitInfo,
@@ -358,6 +360,10 @@ class Engine(ListRequests):
     def limit_bans(self) -> Sequence[LimitBan]:
         """Whom limits banned. Raises KernelError."""
         return self._dataplane.limiter.bans()
+
+    def bans(self, query: BanQuery) -> BanPage:
+        """Whom operators and limits block or allow. Raises ListInvalid, KernelError."""
+        return bans_page(self._now, self._dataplane.limiter.bans, query, self._clock())
 
     def limit_ban_count(self) -> int:
         """About how many those are."""

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from neurowall.model.counters import Counter
 from neurowall.model.errors import Problem
@@ -176,3 +177,29 @@ class StatefulStatus:
     rules: int | None
     fallback: tuple[str, ...]
     drift_repairs: int
+
+
+BanKind = Literal["block", "allow", "limit"]
+
+
+@dataclass(frozen=True)
+class Ban:
+    """An entry that an operator blocked or allowed, or a host that a limit banned.
+
+    list: the built-in list that holds it, None of a limit's ban. limit: the one that banned it, None if it is
+    gone. expires: Unix time in seconds, None without an end.
+    """
+
+    entry: str
+    kind: BanKind
+    list: str | None
+    limit: str | None
+    expires: float | None
+
+
+@dataclass(frozen=True)
+class BanPage:
+    """Some bans, and the place behind which the next page begins; None at the end."""
+
+    bans: tuple[Ban, ...]
+    next: str | None
