@@ -12,7 +12,7 @@ import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 FIRST = ("tests/bench/", "tests/net/", "tests/services/")
-LOWEST = 19
+NORMAL, LOWEST = os.getpriority(os.PRIO_PROCESS, 0), 19
 
 
 def is_first(nodeid: str) -> bool:
@@ -36,4 +36,4 @@ def scheduler(config: pytest.Config, log: object) -> Scheduling:
 def take_turns(item: pytest.Item) -> None:
     """Give a test of a worker its priority. Only root may raise it, and nobody else can run FIRST."""
     if hasattr(item.config, "workerinput") and os.geteuid() == 0:
-        os.setpriority(os.PRIO_PROCESS, 0, 0 if is_first(item.nodeid) else LOWEST)
+        os.setpriority(os.PRIO_PROCESS, 0, NORMAL if is_first(item.nodeid) else LOWEST)
