@@ -52,9 +52,13 @@ class Housekeeper:
         """Start the thread."""
         self._thread.start()
 
+    def end(self) -> None:
+        """Have the thread end, without waiting for that."""
+        self._stop.set()
+
     def stop(self) -> None:
         """End the thread; returns when it is gone, or after ten seconds."""
-        self._stop.set()
+        self.end()
         self._thread.join(timeout=10.0)
 
     def _run(self) -> None:

@@ -5,7 +5,7 @@ import logging
 import threading
 from typing import Protocol
 
-WAIT_SECONDS = 1.0  # for an event, at most; the end of the thread may take so long
+WAIT_SECONDS = 0.2  # for an event, at most; the end of the daemon may take so long
 PAUSE_SECONDS = 5.0  # after an attempt that failed
 
 log = logging.getLogger(__name__)
@@ -31,9 +31,13 @@ class Teller:
         """Start the thread."""
         self._thread.start()
 
+    def end(self) -> None:
+        """Have the thread end, without waiting for that."""
+        self._stop.set()
+
     def stop(self) -> None:
         """End the thread; returns when it is gone, or after ten seconds."""
-        self._stop.set()
+        self.end()
         self._thread.join(timeout=10.0)
 
     def _run(self) -> None:

@@ -80,10 +80,14 @@ class Watcher:
         """Have it look soon, as after an event."""
         self._pending.set()
 
-    def stop(self) -> None:
-        """End both threads; returns when they are gone, or after two seconds."""
+    def end(self) -> None:
+        """Have both threads end, without waiting for that."""
         self._stop.set()
         self._pending.set()
+
+    def stop(self) -> None:
+        """End both threads; returns when they are gone, or after two seconds."""
+        self.end()
         for thread in self._threads:
             thread.join(timeout=2.0)
 
