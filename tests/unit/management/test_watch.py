@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
@@ -137,17 +138,21 @@ def test_stop_ends_both_threads() -> None:
 
 
 def test_a_series_of_calls_is_acted_on_once_after_it() -> None:
-    """Not before the last one is so long ago."""
+    """Not before the last one is so long ago. On a busy machine a series may be two, which prove nothing."""
     acted: list[float] = []
     after = AfterQuiet(lambda: acted.append(time.monotonic()), 0.2)
-    for _ in range(5):
-        after()
-        last = time.monotonic()
-        time.sleep(0.05)
-    assert acted == []
-    time.sleep(0.5)
+    for _ in range(20):
+        acted.clear()
+        calls = []
+        for _ in range(5):
+            calls.append(time.monotonic())
+            after()
+            time.sleep(0.05)
+        time.sleep(0.5)
+        if max(later - call for call, later in pairwise(calls)) < 0.15:
+            break
     assert len(acted) == 1
-    assert acted[0] - last >= 0.2
+    assert acted[0] - calls[-1] >= 0.2
     after()
     time.sleep(0.5)
     assert len(acted) == 2
