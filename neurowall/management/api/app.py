@@ -36,6 +36,7 @@ from neurowall.management.api.requests import Answered
 from neurowall.management.api.rules import add_rules
 from neurowall.management.api.status import add_status
 from neurowall.management.api.top import add_top
+from neurowall.management.api.whoami import add_whoami
 
 MAX_LIST = 64 << 20  # bytes; a list of a million entries has about 15 MB
 MAX_BODY = 8 << 20  # bytes of any other body; MAX_ADDRESSES fit whatever their form
@@ -78,6 +79,7 @@ def create_app(
     add_rules(app, asked)
     add_events(app, engine)
     add_top(app, engine)
+    add_whoami(app, tokens)
     add_console(app)
     add_metrics(app, registry_of(engine, about, asked))
     return app

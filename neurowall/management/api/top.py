@@ -41,7 +41,10 @@ def add_top(app: FastAPI, engine: Engine) -> None:
 
 
 def answer(engine: Engine, limit: int) -> Json:
-    """The answer. sampled: the sources are of events, of which the kernel tells some only under a flood."""
+    """The answer. banned: how many sources limits banned.
+
+    sampled: the sources are of events, of which the kernel tells some only under a flood.
+    """
     seconds, counters = time.monotonic(), engine.counters()
     rows = answers.lists(engine.lists(), counters)
     kept = ("verdict", "monitor", "packets", "bytes", "matched_packets", "matched_bytes")
@@ -55,6 +58,7 @@ def answer(engine: Engine, limit: int) -> Json:
         ],
         "lists": [{"list": row["name"], **{name: row[name] for name in kept}} for row in rows],
         "limits": [_limit(info) for info in engine.limits()],
+        "banned": engine.limit_ban_count(),
         "sources": [_source(each) for each in engine.top.top(limit)],
         "sampled": True,
     }

@@ -306,3 +306,24 @@ def test_scopes_are_spelt_right() -> None:
     """A route of a scope that nobody can have is a mistake."""
     with pytest.raises(ValueError, match="no scope"):
         needs("rules")
+
+
+def test_who_asks_is_told_who_he_is(remote: Remote, held: Held, api: Api) -> None:
+    """A token with any scope or none, a peer of the unix socket; nobody else."""
+    text = held.make("rules:write", "read")
+    found = done(remote.get("/whoami", text))
+    token_id = text.split("_")[1]
+    assert found == {
+        "actor": f"token:{token_id} ci",
+        "source": "198.51.100.7",
+        "token": token_id,
+        "scopes": ["read", "rules:write"],
+        "expires": None,
+    }
+    held.change(text, expires=4_102_444_800.0)
+    assert done(remote.get("/whoami", text))["expires"] == "2100-01-01T00:00:00Z"
+    assert done(remote.get("/whoami", held.make()))["scopes"] == []
+    refused(remote.get("/whoami"), 401, "not-authenticated")
+    peer = done(api.get("/whoami"))
+    assert (peer["source"], peer["token"], peer["expires"]) == ("unix", None, None)
+    assert "tokens:write" in peer["scopes"]

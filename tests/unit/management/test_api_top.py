@@ -31,7 +31,7 @@ def test_counters_are_totals_and_the_clock_goes_forward(api: Api, dataplane: Sta
     assert 0 < second["seconds"] - first["seconds"] < 60
     assert abs(second["seconds"] - time.monotonic()) < 60
     assert DECLARED in second["lists"]
-    assert (second["limits"], second["sources"], second["sampled"]) == ([], [], True)
+    assert (second["limits"], second["sources"], second["sampled"], second["banned"]) == ([], [], True, 0)
     assert second["generation"] == done(api.get("/status"))["generation"]
 
 
