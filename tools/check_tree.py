@@ -15,7 +15,7 @@ from pathlib import Path
 APACHE = "SPDX-License-Identifier: Apache-2.0"
 KERNEL = "SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause"
 
-SOURCE_SUFFIXES = {".py", ".sh", ".c", ".h", ".toml", ".yaml", ".yml", ".j2"}
+SOURCE_SUFFIXES = {".py", ".sh", ".c", ".h", ".js", ".mjs", ".css", ".toml", ".yaml", ".yml", ".j2"}
 SOURCE_NAMES = {"Makefile"}
 
 # A home, a workplace: somewhere that exists on one machine only. Not part of a longer path or an address.
