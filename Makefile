@@ -26,7 +26,7 @@ OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.bpf.o,$(sort $(wildcard bpf/*.bpf.
 SHARED_HEADERS := bpf/neurowall.h bpf/benchmark.h
 PADDING_CHECKS := $(patsubst bpf/%.h,build/bpf/%.padding-ok,$(SHARED_HEADERS))
 
-.PHONY: help setup bench test test-soak test-kernels setup-test setup-vm lint format objects lock clean
+.PHONY: help setup bench test test-soak test-kernels setup-test setup-vm lint format objects wheel lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do \
@@ -88,6 +88,9 @@ build/bpf/%.padding-ok: bpf/%.h Makefile
 	@touch $@
 
 -include $(OBJECTS:.o=.d)
+
+wheel: setup ## build/dist/neurowall-*.whl, compiled objects included: a gateway needs no clang
+	@tools/wheel.sh
 
 lock: ## Write requirements.lock from pyproject.toml (UPGRADE=1: newest versions)
 	@tools/lock.sh $(if $(UPGRADE),--upgrade)

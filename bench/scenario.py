@@ -29,7 +29,8 @@ from neurowall.model.yamltext import Document, Location, read_yaml
 if TYPE_CHECKING:
     from bench.operations.scenario import Operations
 
-DIRECTORY = Path(__file__).resolve().parent.parent / "scenarios"
+_PACKAGED = Path(__file__).resolve().parent / "scenarios"  # in a wheel
+DIRECTORY = _PACKAGED if _PACKAGED.is_dir() else _PACKAGED.parent.parent / "scenarios"
 
 RATES: tuple[MetricName, ...] = ("drop_mpps", "forward_mpps")
 OF_CLASSES: tuple[MetricName, ...] = (

@@ -12,6 +12,7 @@ from bench.testbed.run import Run
 from neurowall.kernel.nft import Nftables
 from tests.conftest import why_not_root
 from tests.net.daemon import POLICY, Daemon
+from tests.net.installed import Installed, install
 from tests.net.probes import Probes
 from tests.net.site import Site
 
@@ -57,6 +58,14 @@ def daemons(run: Run, chain: Chain | Site) -> Iterator[MakeDaemon]:
         if made:
             with suppress(TestbedError), chain.gateway.enter():  # it may have gone, and the table with it
                 Nftables().delete_table()
+
+
+@pytest.fixture(scope="session")
+def installed(run: Run) -> Installed:
+    """The wheel in an environment of its own, in a folder that other users may enter."""
+    for folder in (run.directory.parent, run.directory):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    return install(run.make_directory("installed"))
 
 
 @pytest.fixture(scope="module")

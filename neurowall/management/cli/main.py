@@ -147,7 +147,7 @@ def reload(call: Call) -> None:
 def prepare(
     call: Call,
     user: Annotated[
-        str, typer.Option("--user", metavar="NAME", help="Whose daemon it will be.")
+        str, typer.Option("--user", metavar="NAME", help="Whose daemon it will be; or UID:GID.")
     ] = DEFAULT_USER,
     state_dir: Annotated[
         Path, typer.Option("--state-dir", metavar="DIR", help="Where the intended state is kept.")

@@ -83,6 +83,10 @@ def _give(folder: Path, owner: Owner) -> int:
 
 
 def _owner(user: str) -> Owner:
+    """By name, or as UID:GID for a user whom only a container or another root directory knows."""
+    uid, colon, gid = user.partition(":")
+    if colon and uid.isdecimal() and gid.isdecimal():
+        return Owner(int(uid), int(gid))
     try:
         known = pwd.getpwnam(user)
     except KeyError:

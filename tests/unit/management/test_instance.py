@@ -115,3 +115,13 @@ def test_an_unreadable_record_is_none(instance: Instance, text: str) -> None:
     instance.create()
     instance.record_file.write_text(text)
     assert instance.recorded() is None
+
+
+@pytest.mark.root
+def test_nobody_names_a_process_that_is_not_his(instance: Instance) -> None:
+    """The lock's file may be another user's, and root's `down` ends whom it names."""
+    with locked(instance):
+        os.chown(instance.lock, 64998, 64998)
+        assert holder(instance) is None  # held, but by whom is not believed
+        os.chown(instance.lock, 0, 0)
+        assert holder(instance) == os.getpid()

@@ -123,3 +123,15 @@ def test_everything_missing_is_said_at_once(proc: Path) -> None:
     grant(proc, 0)
     (proc / "filesystems").write_text("")
     assert len(missing(proc, release="4.4.0")) == 3
+
+
+def test_without_cap_sys_admin_the_bpffs_must_be_there(proc: Path, tmp_path: Path) -> None:
+    """Root mounts it before; with CAP_SYS_ADMIN the daemon does."""
+    place = tmp_path / "no bpffs"
+    place.mkdir()
+    grant(proc, NET_ADMIN | BPF | PERFMON)
+    (problem,) = preflight.missing(admin=False, bpffs=place, proc=proc)
+    assert f"no bpffs at {place}" in problem
+    assert "neurowall prepare" in problem
+    grant(proc, ROOT)
+    assert preflight.missing(admin=False, bpffs=place, proc=proc) == ()
