@@ -111,6 +111,14 @@ class StateError(NeurowallError):
     """The saved state cannot be read or written. The message names the file and the next step."""
 
 
+class StorageUnavailable(NeurowallError):
+    """The database cannot be used now; nothing was changed. The message says why, and the next step."""
+
+
+class StorageRefused(NeurowallError):
+    """The database works and refuses: a duplicate, or more than is kept. The message says what to do."""
+
+
 class KernelError(NeurowallError):
     """A system call on the data plane failed."""
 

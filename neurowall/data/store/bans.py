@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The history of bans. What is banned now, the engine knows; here is who did it, when and why."""
+
+import ipaddress
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
+
+from neurowall.data.store import schema
+from neurowall.data.store.lane import Lane
+from neurowall.model.audit import plain
+from neurowall.model.history import REASON, BanChange, BanPage, BanRow
+
+CHUNK = 500  # changes in one work; entries asked about in one query
+QUEUE = 400  # chunks that wait for the database; more are not recorded, and counted
+_TABLE = schema.bans
+
+log = logging.getLogger(__name__)
+
+
+class Bans:
+    """Rows of bans that began, and ended. Questions raise StorageUnavailable; recording never does."""
+
+    def __init__(self, node: str, writer: Lane, reader: Lane) -> None:
+        self._node, self._writer, self._reader = node, writer, reader
+        self.lost = 0  # changes that were not recorded, since too many waited
+
+    def record(self, changes: Iterable[BanChange]) -> None:
+        """Write what happened, in order. Never raises or waits: the bans themselves are in force already."""
+        todo = list(changes)
+        for start in range(0, len(todo), CHUNK):
+            part = todo[start : start + CHUNK]
+            if self._writer.waiting(first=False) >= QUEUE:
+                self.lost += len(todo) - start
+                log.warning("history of bans: %d changes are not recorded: too many wait", len(todo) - start)
+                return
+            self._writer.later(lambda connection, part=part: self._write(connection, part))  # type: ignore[misc]
+
+    def page(self, limit: int, after: int | None = None, address: str | None = None) -> BanPage:
+        """Up to *limit* rows, newest first; *after*: only older ones than this id.
+
+        address: only rows of this entry, or of a prefix that holds it.
+        """
+        wanted = []
+        if after is not None:
+            wanted.append(_TABLE.c.id < after)
+        if address is not None:
+            wanted.append(_TABLE.c.entry.in_(_holding(address)))
+        query = select(_TABLE).where(*wanted).order_by(_TABLE.c.id.desc()).limit(limit + 1)
+        rows = self._reader.run(partial(_rows, query))
+        return BanPage(tuple(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)
+
+    def metadata(self, entries: Collection[str]) -> Mapping[tuple[str, str], BanRow]:
+        """By entry and list: the newest row that was not taken back, of those *entries* that have one."""
+        todo, found = list(entries), dict[tuple[str, str], BanRow]()
+        for start in range(0, len(todo), CHUNK):
+            part = todo[start : start + CHUNK]
+            query = select(_TABLE).where(
+                _TABLE.c.entry.in_(part), _TABLE.c.ended.is_(None), _TABLE.c.node == self._node
+            )
+            for row in self._reader.run(partial(_rows, query.order_by(_TABLE.c.id))):
+                found[row.entry, row.list] = row
+        return found
+
+    def prune(self, connection: Connection, keep: int, batch: int) -> int:
+        """Delete up to *batch* of the oldest rows behind the last *keep*; how many it deleted."""
+        newest = connection.execute(select(func.max(_TABLE.c.id))).scalar_one() or 0
+        oldest = connection.execute(select(func.min(_TABLE.c.id))).scalar_one() or 0
+        # Ids have no holes but those of transactions that failed: never more rows than this, perhaps fewer.
+        if newest - oldest < keep:
+            return 0
+        through = min(newest - keep, oldest + batch - 1)
+        return connection.execute(delete(_TABLE).where(_TABLE.c.id <= through)).rowcount
+
+    def _write(self, connection: Connection, changes: Sequence[BanChange]) -> None:
+        """Close what *changes* end or replace, and add what they begin."""
+        for together in _without_repeats(changes):
+            for (name, actor, when), entries in _by_whom(together).items():
+                same = _TABLE.c.entry.in_(entries) & (_TABLE.c.list == name) & (_TABLE.c.node == self._node)
+                values = {"ended": when, "ended_by": plain(actor, 120)}
+                connection.execute(update(_TABLE).where(same & _TABLE.c.ended.is_(None)).values(values))
+            self._add(connection, [each for each in together if not each.ended])
+
+    def _add(self, connection: Connection, fresh: Sequence[BanChange]) -> None:
+        rows = [
+            {
+                "node": self._node,
+                "entry": plain(each.entry, 64),
+                "kind": each.kind,
+                "list": plain(each.list, 64),
+                "actor": plain(each.actor, 120),
+                "reason": plain(each.reason, REASON),
+                "since": each.when,
+                "until": each.until,
+            }
+            for each in fresh
+        ]
+        if rows:
+            connection.execute(insert(_TABLE), rows)
+
+
+def _without_repeats(changes: Sequence[BanChange]) -> Iterator[list[BanChange]]:
+    """Parts in which no entry of a list is there twice: rows must be written before they are closed."""
+    part: list[BanChange] = []
+    seen: set[tuple[str, str]] = set()
+    for change in changes:
+        if (change.entry, change.list) in seen:
+            yield part
+            part, seen = [], set()
+        seen.add((change.entry, change.list))
+        part.append(change)
+    yield part
+
+
+def _by_whom(changes: Sequence[BanChange]) -> dict[tuple[str, str, float], list[str]]:
+    """Entries by list, actor and time: mostly all of them are one request's."""
+    found: dict[tuple[str, str, float], list[str]] = {}
+    for change in changes:
+        found.setdefault((change.list, change.actor, change.when), []).append(change.entry)
+    return found
+
+
+def _holding(address: str) -> list[str]:
+    """The entry itself and every prefix that holds it, as the engine writes them."""
+    try:
+        network = ipaddress.ip_network(address.strip(), strict=False)
+    except ValueError:
+        return []
+    prefixes = [str(network.supernet(new_prefix=length)) for length in range(network.prefixlen)]
+    host = [str(network.network_address)] if network.prefixlen == network.max_prefixlen else []
+    return [*prefixes, str(network), *host]
+
+
+def _rows(query: "Select[Any]", connection: Connection) -> list[BanRow]:
+    return [BanRow(**each) for each in connection.execute(query).mappings()]

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers that are kept, so that a request that is sent twice does a thing once."""
+
+import json
+import threading
+import time
+import zlib
+from collections.abc import Callable
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from neurowall.data.store import schema
+from neurowall.data.store.lane import Lane
+from neurowall.model.audit import plain
+from neurowall.model.history import Reply
+
+KEPT = 24 * 3600.0  # seconds
+LONGEST = 4 << 20  # bytes of a packed body
+UNWRITTEN = 1_000  # replies that wait for the database; of more the oldest are forgotten
+_TABLE = schema.replies
+
+
+class Replies:
+    """Answers by key and actor."""
+
+    def __init__(self, writer: Lane, reader: Lane, clock: Callable[[], float] = time.time) -> None:
+        self._writer, self._reader, self._clock = writer, reader, clock
+        self._lock = threading.Lock()
+        self._unwritten: dict[tuple[str, str], Reply] = {}
+        self._written: list[tuple[tuple[str, str], Reply]] = []  # in the transaction that is open
+
+    def get(self, key: str, actor: str) -> Reply | None:
+        """The answer of the last 24 hours; None if there is none. Raises StorageUnavailable."""
+        place = (plain(key, 255), plain(actor, 120))
+        with self._lock:
+            held = self._unwritten.get(place)
+        if held is None:
+            held = self._reader.run(lambda connection: _read(connection, place))
+        return held if held is not None and self._clock() - held.created < KEPT else None
+
+    def put(self, reply: Reply) -> None:
+        """Keep an answer. Never raises or waits: what it tells of is done already."""
+        place = (plain(reply.key, 255), plain(reply.actor, 120))
+        with self._lock:
+            self._unwritten[place] = reply
+            while len(self._unwritten) > UNWRITTEN:
+                del self._unwritten[next(iter(self._unwritten))]
+        self._writer.later(lambda connection: self._write(connection, place))
+
+    def settle(self, committed: bool) -> None:  # noqa: FBT001 - a hook
+        """After each transaction of the writer: what it wrote need not be held any more."""
+        written, self._written = self._written, []
+        if committed and written:
+            with self._lock:
+                for place, reply in written:
+                    if self._unwritten.get(place) is reply:
+                        del self._unwritten[place]
+
+    def prune(self, connection: Connection, most_bytes: int) -> int:
+        """Delete what is older than 24 hours, and the oldest beyond *most_bytes*."""
+        old = _TABLE.c.created < self._clock() - KEPT
+        gone = connection.execute(delete(_TABLE).where(old)).rowcount
+        if connection.execute(select(func.coalesce(func.sum(_TABLE.c.size), 0))).scalar_one() <= most_bytes:
+            return gone
+        held = 0
+        newest = select(_TABLE.c.key, _TABLE.c.actor, _TABLE.c.size).order_by(_TABLE.c.created.desc())
+        for row in connection.execute(newest).all():
+            held += row.size
+            if held > most_bytes:
+                this = (_TABLE.c.key == row.key) & (_TABLE.c.actor == row.actor)
+                gone += connection.execute(delete(_TABLE).where(this)).rowcount
+        return gone
+
+    def _write(self, connection: Connection, place: tuple[str, str]) -> None:
+        with self._lock:
+            reply = self._unwritten.get(place)
+        if reply is None:
+            return
+        packed, headers = zlib.compress(reply.body, 6), json.dumps(dict(reply.headers), sort_keys=True)
+        cut = reply.cut or len(packed) > LONGEST
+        body = b"" if cut else packed
+        key, actor = place
+        connection.execute(delete(_TABLE).where(_TABLE.c.key == key, _TABLE.c.actor == actor))
+        connection.execute(
+            insert(_TABLE).values(
+                key=key,
+                actor=actor,
+                digest=reply.digest,
+                created=reply.created,
+                status=reply.status,
+                headers=headers,
+                body=body,
+                size=len(body) + len(headers),
+                cut=cut,
+            )
+        )
+        self._written.append((place, reply))
+
+
+def _read(connection: Connection, place: tuple[str, str]) -> Reply | None:
+    this = (_TABLE.c.key == place[0]) & (_TABLE.c.actor == place[1])
+    row = connection.execute(select(_TABLE).where(this)).first()
+    if row is None:
+        return None
+    return Reply(
+        key=row.key,
+        actor=row.actor,
+        digest=row.digest,
+        created=row.created,
+        status=row.status,
+        headers=json.loads(row.headers),
+        body=b"" if row.cut else zlib.decompress(row.body),
+        cut=row.cut,
+    )
