@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Json = dict[str, Any]
+DRY = "dry run, nothing was changed"
 SHOWN_ADDRESSES = 20  # of a change; the rest is counted
 
 
@@ -110,7 +111,8 @@ def change(console: "Console", answer: Json) -> None:
     sizes = [f"{count(answer[what])} {what}" for what in ("added", "removed", "unchanged")]
     if answer["extended"]:
         sizes.insert(1, f"{count(answer['extended'])} extended")
-    say(console, f"generation {answer['generation']}: {', '.join(sizes)}, in {answer['seconds']:.3f} s")
+    what = DRY if answer["dry_run"] else f"generation {answer['generation']}"
+    say(console, f"{what}: {', '.join(sizes)}, in {answer['seconds']:.3f} s")
     for each in answer["addresses"][:SHOWN_ADDRESSES]:
         say(console, f"{each['address']}: {outcome(**each)}")
     if len(answer["addresses"]) > SHOWN_ADDRESSES:
@@ -133,6 +135,8 @@ def explanation(console: "Console", answer: Json) -> None:
 
 def reloaded(console: "Console", answer: Json) -> None:
     """The program's replacement."""
+    if answer["dry_run"]:
+        say(console, f"{DRY}: the program would be replaced on")
     for each in answer["interfaces"]:
         say(console, f"{each['name']}: {each['mode']}, {'attached' if each['attached'] else each['problem']}")
 

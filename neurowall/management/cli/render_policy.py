@@ -57,7 +57,10 @@ def _many(number: int, one: str, several: str | None = None) -> str:
 
 def confirmed(console: "Console", answer: Json) -> None:
     """What is kept."""
-    say(console, f"generation {answer['generation']} is confirmed and stays")
+    stays = (
+        "would be confirmed: dry run, nothing was changed" if answer["dry_run"] else "is confirmed and stays"
+    )
+    say(console, f"generation {answer['generation']} {stays}")
 
 
 def generations(console: "Console", answer: Json) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from neurowall.management.cli.screen import Screen
 
 PATIENCE = 5.0  # seconds that an answer may take
-_QUIT = ("q", "Q", "\x03")
+_QUIT = "q"
 _FINAL = (401, 403, 404)  # asking again gets the same answer
 
 Json = dict[str, Any]
@@ -94,6 +94,7 @@ def _watch(call: Call, client: "Client", interval: float, sort: Sort, sources: i
 
 
 def _redraw(view: "_View", screen: "Screen", interval: float) -> None:
+    screen.take()
     due = time.monotonic() + min(interval, 1.0)  # the first figures soon
     while True:
         screen.draw(view.render)
@@ -124,7 +125,7 @@ class _View:
             self._sort = self._sort.next()
         elif key == "p":
             self._paused = not self._paused
-        return key not in _QUIT
+        return key != _QUIT
 
     def look(self) -> None:
         """Ask, unless held. A daemon that is away for a while is waited for; the last figures stay."""
