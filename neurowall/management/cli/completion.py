@@ -32,6 +32,11 @@ def complete_lists(context: typer.Context, incomplete: str) -> list[str]:
     return [row["name"] for row in rows if row["name"].startswith(incomplete)]
 
 
+def complete_changeable_lists(context: typer.Context, incomplete: str) -> list[str]:
+    """The same without those that `block` and `allow` keep."""
+    return [name for name in complete_lists(context, incomplete) if not name.startswith("operator-")]
+
+
 def _ask(context: typer.Context, path: str) -> dict[str, Any]:
     """An answer of the daemon; empty where there is none."""
     import socket

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from neurowall.management.cli import policy, render_history, render_policy
-from neurowall.management.cli.options import Call, by_default, command
+from neurowall.management.cli.options import AfterOption, Call, LimitOption, by_default, command
 
 generations_app = typer.Typer(
     help="Show the policies that were in force, compare them, and go back to one.", rich_markup_mode=None
@@ -15,11 +15,13 @@ generations_app = typer.Typer(
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="Which.", min=1)]
 
 
-@command(generations_app, "list", examples=("neurowall generations list",))
-def generations_list(call: Call) -> None:
+@command(
+    generations_app, "list", examples=("neurowall generations list", "neurowall generations list --limit 5")
+)
+def generations_list(call: Call, limit: LimitOption = 100, after: AfterOption = None) -> None:
     """Show the policies that were in force, the newest first."""
     with call.client() as client:
-        answer = client.get("policy", "generations")
+        answer = client.pages("policy", "generations", items="generations", limit=limit, after=after)
     call.show(answer, render_policy.generations)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from neurowall.management.cli import render
-from neurowall.management.cli.completion import complete_lists
+from neurowall.management.cli.completion import complete_changeable_lists, complete_lists
 from neurowall.management.cli.options import Call, command, read_input
 from neurowall.management.cli.output import working
 from neurowall.management.errors import UsageProblem
@@ -113,7 +113,8 @@ def lists_load(
 def lists_replace(
     call: Call,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The list to replace.", autocompletion=complete_lists)
+        str,
+        typer.Argument(metavar="NAME", help="The list to replace.", autocompletion=complete_changeable_lists),
     ],
     file: ListFile,
     skip_invalid: SkipInvalid = False,
@@ -134,7 +135,8 @@ def lists_replace(
 def lists_set(
     call: Call,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The list to change.", autocompletion=complete_lists)
+        str,
+        typer.Argument(metavar="NAME", help="The list to change.", autocompletion=complete_changeable_lists),
     ],
     monitor: Annotated[
         bool | None,
@@ -159,7 +161,8 @@ def lists_set(
 def lists_remove(
     call: Call,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The list to remove.", autocompletion=complete_lists)
+        str,
+        typer.Argument(metavar="NAME", help="The list to remove.", autocompletion=complete_changeable_lists),
     ],
 ) -> None:
     """Remove a list; its entries stay listed where another list holds them."""
