@@ -40,8 +40,9 @@ log = logging.getLogger(__name__)
 class About:
     """What the API tells of the daemon itself. zones is by interface name.
 
-    policy_problem is why the policy on disk is not the one in force, None if it is. housekeeping_problem is
-    why ended entries are not taken out, None if they are. capacity is what the policy in force asks for.
+    policy_problem is why the policy on disk is not the one in force, None if it is; certificate_problem the
+    same of the certificate. housekeeping_problem is why ended entries are not taken out, None if they are.
+    capacity is what the policy in force asks for.
     """
 
     instance: str
@@ -49,6 +50,7 @@ class About:
     zones: Mapping[str, str]
     started: float = field(default_factory=time.time)  # seconds since the epoch
     policy_problem: str | None = None
+    certificate_problem: str | None = None
     housekeeping_problem: str | None = None
     capacity: Mapping[str, int] = field(default_factory=dict)
 
@@ -67,7 +69,7 @@ class About:
 
     def warnings(self, status: Status) -> list[str]:
         """Everything an operator should look at, though packets are filtered as intended."""
-        return [*status.warnings, *((self.policy_problem,) if self.policy_problem else ())]
+        return [*status.warnings, *filter(None, (self.policy_problem, self.certificate_problem))]
 
 
 def status(about: About, now: Status, counters: Counters, next_expiry: float | None) -> Json:

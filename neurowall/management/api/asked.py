@@ -6,6 +6,7 @@ It is found through a context variable, which follows the request into the threa
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
 
 UNIX = "unix"  # the source of whoever comes through the unix socket
 
@@ -56,3 +57,22 @@ def actor() -> Actor | None:
     """Who asks, if that is proven."""
     now = _current.get()
     return now.actor if now else None
+
+
+def plain_address(text: str) -> str:
+    """An address as people write it: IPv4 that came through a socket of both families is IPv4."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return text
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
+
+
+def network_of(source: str) -> str:
+    """What one holder surely has: an IPv4 address, or the /64 of an IPv6 one."""
+    address = source.partition("%")[0]  # link-local ones name their interface
+    try:
+        return str(ip_network((address, 64), strict=False)) if ":" in address else source
+    except ValueError:
+        return source

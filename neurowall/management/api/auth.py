@@ -7,7 +7,6 @@ read, except where a route is open.
 
 import time
 from collections.abc import Callable, Mapping
-from ipaddress import ip_network
 from typing import Annotated, Any, Protocol
 
 from fastapi import Security
@@ -16,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from neurowall.management.api import asked
-from neurowall.management.api.asked import UNIX, Actor, Peer
+from neurowall.management.api.asked import UNIX, Actor, Peer, network_of
 from neurowall.management.api.attempts import Attempts
 from neurowall.management.api.problems import ApiProblem
 from neurowall.model.tokens import SCOPES, TokenRecord, split_text
@@ -124,7 +123,7 @@ class Authenticator:
         parts, known = split_text(text), self._tokens.snapshot() if self._tokens else {}
         record = known.get(parts[0]) if parts else None
         # Who guesses names no token that exists, or one: others of the same source go on with theirs.
-        attempt = (_network(source), record.id if record else "")
+        attempt = (network_of(source), record.id if record else "")
         wait = self._attempts.wait(attempt)
         if wait:
             raise _too_many(wait)
@@ -137,14 +136,6 @@ class Authenticator:
         self._attempts.failed(attempt)
         self._failed(source, why)
         raise not_known(why, "invalid_token")
-
-
-def _network(source: str) -> str:
-    """What one attacker surely has: an IPv4 address, or the /64 of an IPv6 one."""
-    try:
-        return str(ip_network((source, 64), strict=False)) if ":" in source else source
-    except ValueError:  # a zone behind it
-        return source
 
 
 def _given(headers: Headers) -> str | None:

@@ -6,14 +6,13 @@ Before any route, and before any body is read: a stranger costs the daemon his h
 
 import re
 import secrets
-from ipaddress import IPv6Address, ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neurowall.management.api import asked, problems
-from neurowall.management.api.asked import UNIX, Asked
+from neurowall.management.api.asked import UNIX, Asked, plain_address
 from neurowall.management.api.auth import Authenticator, not_known
 from neurowall.management.api.browsers import HEADERS
 
@@ -62,14 +61,7 @@ def is_open(scope: Scope) -> bool:
 def source_of(scope: Scope) -> str:
     """Where a request comes from: an address as people write it, or `unix`."""
     client = scope.get("client")
-    if not client:
-        return UNIX
-    try:
-        address = ip_address(client[0])
-    except ValueError:
-        return str(client[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
+    return plain_address(client[0]) if client else UNIX
 
 
 def _outside(problem: problems.ApiProblem) -> Response:

@@ -15,6 +15,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.packettext import PacketInvalid
@@ -108,6 +109,7 @@ def _plain(error: Mapping[str, Any] | Problem) -> dict[str, Any]:
 def install(app: FastAPI) -> None:
     """Make *app* answer every error with problem+json."""
     app.exception_handler(ApiProblem)(_raised)
+    app.exception_handler(ClientDisconnect)(_gone)
     app.exception_handler(RequestValidationError)(_validation)
     app.exception_handler(HTTPException)(_http)
     app.exception_handler(NeurowallError)(_refused)
@@ -117,6 +119,11 @@ def install(app: FastAPI) -> None:
 
 async def _raised(_request: Request, error: ApiProblem) -> Response:
     return answer_to(error)
+
+
+async def _gone(_request: Request, _error: ClientDisconnect) -> Response:
+    """He went away in the middle of his request: there is nobody to answer, and nothing to trace."""
+    return Response(status_code=400)
 
 
 def answer_to(error: ApiProblem) -> Response:

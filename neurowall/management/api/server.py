@@ -1,98 +1,101 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sockets and uvicorn servers of the daemon: the unix socket, and metrics on loopback."""
+"""uvicorn servers of the daemon, one a listener, each with bounds of its own."""
 
 import asyncio
-import ipaddress
-import os
+import logging
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import uvicorn
 
-from neurowall.management.api.protocol import Protocol
-from neurowall.management.errors import CommandError, UsageProblem
-from neurowall.management.instance import share_with_group
+from neurowall.management.api.acceptor import Acceptor, Bounds
+from neurowall.management.api.protocol import HEADER_BYTES, Protocol
+from neurowall.management.api.tls import Certificate
+from neurowall.management.errors import CommandError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-SOCKET_MODE = 0o660
+LOCAL = Bounds(connections=128, of_source=128)  # a unix socket, or metrics on loopback
+REMOTE = Bounds(connections=256, of_source=64)
 _DRAIN_SECONDS = 10  # what requests under way get when the daemon is told to exit
-_MAX_PATH = 107  # sizeof(sockaddr_un.sun_path) less the terminating zero
+_KEEP_SECONDS = 75  # that a connection is kept without a request
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """An application on a socket that listens. certificate: of TLS, if connections are encrypted."""
+
+    app: "FastAPI"
+    socket: socket.socket
+    bounds: Bounds = LOCAL
+    certificate: Certificate | None = None
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the daemon has its own."""
+    """uvicorn with our connections, and without its signal handlers: the daemon has its own."""
+
+    def __init__(self, config: uvicorn.Config, listener: Listener) -> None:
+        super().__init__(config)
+        self._listener = listener
+        self._tasks: list[asyncio.Task[None]] = []
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
-
-def unix_socket(path: Path) -> socket.socket:
-    """A listening socket at *path* that only root and group `neurowall` may use.
-
-    The name of a daemon that died is taken over; call this with the instance's lock held.
-    """
-    if len(os.fsencode(path)) > _MAX_PATH:
-        raise UsageProblem(
-            f"{path} is longer than a unix socket's name may be ({_MAX_PATH} bytes): use a shorter --run-dir"
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
+        """Begin to accept; *sockets* are this listener's."""
+        self.servers: list[asyncio.base_events.Server] = []  # uvicorn's own, of which there are none
+        certificate = self._listener.certificate
+        acceptor = Acceptor(
+            self._listener.socket,
+            lambda lost: Protocol(self.config, self.server_state, lost),
+            self._listener.bounds,
+            lambda: certificate.context if certificate else None,
         )
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Nobody may connect between bind and chmod.
-    mask = os.umask(0o777)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(mask)
-    share_with_group(path)
-    path.chmod(SOCKET_MODE)
-    listener.listen(128)
-    return listener
+        await self.on_tick(0)  # the first answer has a date too
+        self._tasks = [asyncio.create_task(work) for work in (acceptor.run(), self._tend())]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, and let requests under way finish."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().shutdown(sockets)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.error("a listener failed", exc_info=task.exception())
+            self.should_exit = True
+
+    async def _tend(self) -> None:
+        """End connections that take too long."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(1.0)
+            for connection in tuple(self.server_state.connections):
+                if isinstance(connection, Protocol):
+                    connection.tend(loop.time())
 
 
-def loopback_socket(address: str) -> socket.socket:
-    """A listening TCP socket at `ADDRESS:PORT`, which must be loopback: there is no TLS and no login here.
-
-    Port 0 takes a free one. Raises UsageProblem, or CommandError if the port is taken.
-    """
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-        number = int(port)
-    except ValueError:
-        raise UsageProblem(
-            f"--metrics-listen {address}: expected ADDRESS:PORT, such as 127.0.0.1:9469"
-        ) from None
-    if not loopback:
-        raise UsageProblem(
-            f"--metrics-listen {address}: {host} is not a loopback address, and this listener has neither "
-            "TLS nor authentication; use 127.0.0.1 or [::1]"
-        )
-    try:
-        return socket.create_server(
-            (host, number), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
-        )
-    except (OSError, OverflowError) as error:
-        raise CommandError(f"--metrics-listen {address}: {error}; choose another port") from error
-
-
-async def run(
-    servers: Sequence[tuple["FastAPI", socket.socket]], stop: asyncio.Event, *, verbose: bool
-) -> None:
+async def run(listeners: Sequence[Listener], stop: asyncio.Event, *, verbose: bool) -> None:
     """Serve until *stop* is set, then let requests under way finish.
 
     Raises CommandError if a server ends before it was told to.
     """
-    running = [_Server(_config(app, verbose=verbose)) for app, _ in servers]
+    running = [_Server(_config(each.app, verbose=verbose), each) for each in listeners]
     tasks = [
-        asyncio.create_task(server.serve(sockets=[listener]))
-        for server, (_, listener) in zip(running, servers, strict=True)
+        asyncio.create_task(server.serve(sockets=[each.socket]))
+        for server, each in zip(running, listeners, strict=True)
     ]
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -116,6 +119,7 @@ def _config(app: "FastAPI", *, verbose: bool) -> uvicorn.Config:
         access_log=verbose,
         server_header=False,
         proxy_headers=False,  # X-Forwarded-For is what a client says of itself
-        timeout_keep_alive=75,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        timeout_keep_alive=_KEEP_SECONDS,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )

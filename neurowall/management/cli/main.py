@@ -97,10 +97,42 @@ def run(
     state_dir: Annotated[
         Path, typer.Option("--state-dir", metavar="DIR", help="Where the intended state is kept.")
     ] = DEFAULT_STATE_DIR,
+    *,
     metrics_listen: Annotated[
         str | None,
         typer.Option("--metrics-listen", metavar="ADDRESS:PORT", help="Serve /metrics on loopback too."),
     ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="ADDRESS:PORT",
+            envvar="NEUROWALL_LISTEN",
+            help="Serve the API and the console to operators with a token.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-cert",
+            metavar="FILE",
+            envvar="NEUROWALL_TLS_CERT",
+            help="Certificate of --listen with its chain, PEM; needed beyond loopback.",
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option("--tls-key", metavar="FILE", envvar="NEUROWALL_TLS_KEY", help="Its key, PEM."),
+    ] = None,
+    log_format: Annotated[
+        str,
+        typer.Option(
+            "--log-format",
+            metavar="text|json",
+            envvar="NEUROWALL_LOG_FORMAT",
+            help="Lines for people, or JSON for programs.",
+        ),
+    ] = "text",
     allow_missing_interfaces: Annotated[
         bool,
         typer.Option("--allow-missing-interfaces", help="Start degraded if an interface does not exist yet."),
@@ -111,7 +143,7 @@ def run(
 
     A policy that `neurowall apply` put in force stays, until the file is changed. It logs to standard error.
     SIGTERM and SIGINT end it while enforcement goes on in the kernel (`neurowall down` ends that too); SIGHUP
-    makes it read the policy file again.
+    makes it read the policy file and the certificate again.
     """
     from neurowall.management.daemon.main import Options, serve
 
@@ -122,6 +154,10 @@ def run(
             state_dir=state_dir,
             netns=netns,
             metrics_listen=metrics_listen,
+            listen=listen,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            log_format=log_format,
             allow_missing_interfaces=allow_missing_interfaces,
             verbose=verbose,
         )

@@ -20,8 +20,6 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import FastAPI
-
 from neurowall.data import tablememo
 from neurowall.data.generations import GenerationStore
 from neurowall.data.state import StateStore
@@ -32,16 +30,19 @@ from neurowall.kernel.nft import Nftables
 from neurowall.kernel.nftwatch import watch_ruleset
 from neurowall.logic import memory
 from neurowall.logic.around import Around
-from neurowall.logic.declared import Declared, boot, declare_config
+from neurowall.logic.declared import Declared, boot
 from neurowall.logic.engine import Engine
 from neurowall.logic.worker import Worker
-from neurowall.management.api import server
+from neurowall.management.api import server, sockets
 from neurowall.management.api.answers import About
 from neurowall.management.api.app import create_app, create_metrics_app
-from neurowall.management.daemon import preflight
+from neurowall.management.api.server import Listener
+from neurowall.management.api.tls import Certificate
+from neurowall.management.daemon import logs, preflight
 from neurowall.management.daemon.down import SYSCTLS, end_enforcement
 from neurowall.management.daemon.housekeeping import Housekeeper
 from neurowall.management.daemon.notify import notify
+from neurowall.management.daemon.reloading import Reloading, declared_capacity
 from neurowall.management.daemon.telemetry import Teller
 from neurowall.management.daemon.watch import QUIET_SECONDS, AfterQuiet, Watcher
 from neurowall.management.errors import CannotRun, CommandError, UsageProblem
@@ -62,6 +63,10 @@ class Options:
     state_dir: Path
     netns: str | None = None
     metrics_listen: str | None = None
+    listen: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    log_format: str = "text"
     allow_missing_interfaces: bool = False
     verbose: bool = False
 
@@ -73,7 +78,7 @@ class Options:
 
 def serve(options: Options) -> None:
     """Run the daemon until SIGTERM or SIGINT. Raises CommandError if it cannot start."""
-    _log_to_stderr(verbose=options.verbose)
+    logs.to_stderr(options.log_format, verbose=options.verbose)
     preflight.check(admin=options.netns is not None, bpffs=options.instance.bpffs)
     _end_by_exception()
     memory.one_heap()  # before the first thread
@@ -82,17 +87,19 @@ def serve(options: Options) -> None:
         declared = _policy_to_start_with(options)
         policy = declared.policy
         metrics = _metrics_socket(stack, options.metrics_listen)
+        certificate = _certificate(options)
         _check_namespace(options.instance, options.netns)
         options.instance.record(Record(options.netns, str(options.state), str(options.config or "")))
         if options.netns:
             netlink.enter_namespace(options.netns)
         _check_interfaces(policy, allow_missing=options.allow_missing_interfaces)
+        remote = _api_socket(stack, options.listen, encrypted=certificate is not None)
         dataplane, engine = _enforce(stack, options, declared)
         about = About(
             instance=options.instance.name,
             version=version("neurowall"),
             zones={interface.name: interface.zone for interface in policy.interfaces},
-            capacity=_declared(policy),
+            capacity=declared_capacity(policy),
         )
         threads = (
             _interface_watcher(dataplane, engine),
@@ -105,17 +112,22 @@ def serve(options: Options) -> None:
             stack.callback(thread.stop)
         for thread in threads:  # told at first, all of them: they end together
             stack.callback(thread.end)
-        listener = stack.enter_context(server.unix_socket(options.instance.socket))
+        listener = stack.enter_context(sockets.unix_socket(options.instance.socket))
         stack.callback(options.instance.socket.unlink, missing_ok=True)
-        servers = [(create_app(engine, about), listener)]
+        app = create_app(engine, about)
+        listeners = [Listener(app, listener)]
+        if remote:
+            listeners.append(Listener(app, remote, server.REMOTE, certificate))
         if metrics:
-            servers.append((create_metrics_app(engine, about), metrics))
+            listeners.append(Listener(create_metrics_app(engine, about), metrics))
         log.info("ready: generation %d, API on %s", engine.status().generation, options.instance.socket)
         notify("READY=1")
         # What was made until now stays: a collection that looks at it again takes 50 ms in which nobody is
         # answered.
         gc.freeze()
-        asyncio.run(_serve_until_told(servers, options, engine, about))
+        asyncio.run(
+            _serve_until_told(listeners, Reloading(options.config, engine, about, certificate), options)
+        )
     log.info("exiting; enforcement goes on (`neurowall down` ends it)")
     gc.freeze()  # nor at anything now
 
@@ -149,21 +161,6 @@ def _table_watcher(engine: Engine) -> Watcher:
     return watcher
 
 
-def _declared(policy: Policy) -> dict[str, int]:
-    """The capacities that the policy asks for, by name."""
-    return policy.capacity.model_dump(exclude={"grow"})
-
-
-def _log_to_stderr(*, verbose: bool) -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    if not verbose:
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
 def _end_by_exception() -> None:
     """Let SIGTERM unwind a start under way, so that what it made is undone; SIGHUP has no meaning yet."""
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
@@ -190,8 +187,27 @@ def _as_command_errors() -> Iterator[None]:
 def _metrics_socket(stack: ExitStack, address: str | None) -> socket.socket | None:
     if address is None:
         return None
-    listener = stack.enter_context(server.loopback_socket(address))
+    listener = stack.enter_context(sockets.loopback_socket(address))
     log.info("metrics on http://%s:%d/metrics", *listener.getsockname()[:2])
+    return listener
+
+
+def _certificate(options: Options) -> Certificate | None:
+    """What the listener for operators is encrypted with, if it is."""
+    certificate, key = options.tls_cert, options.tls_key
+    if not (certificate or key):
+        return None
+    if not (certificate and key and options.listen):
+        raise UsageProblem("--listen, --tls-cert and --tls-key belong together: give all three")
+    return Certificate(certificate, key)
+
+
+def _api_socket(stack: ExitStack, address: str | None, *, encrypted: bool) -> socket.socket | None:
+    if address is None:
+        return None
+    listener = stack.enter_context(sockets.api_socket(address, encrypted=encrypted))
+    scheme = "https" if encrypted else "http"
+    log.info("API on %s://%s port %d, for those with a token", scheme, *listener.getsockname()[:2])
     return listener
 
 
@@ -259,30 +275,25 @@ def _check_attached(dataplane: DataPlane, *, fresh: bool, allow_missing: bool) -
         raise CommandError("not every interface can be guarded, so none is", wrong)
 
 
-async def _serve_until_told(
-    servers: list[tuple[FastAPI, socket.socket]], options: Options, engine: Engine, about: About
-) -> None:
+async def _serve_until_told(listeners: list[Listener], reloading: Reloading, options: Options) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        engine.events.close()  # or who follows them would hold the exit up
+        reloading.engine.events.close()  # or who follows them would hold the exit up
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     reloads: set[asyncio.Future[None]] = set()
 
-    def reload_policy() -> None:
-        if options.config is None:
-            log.warning("SIGHUP: there is no policy file to read: the daemon was started without --config")
-            return
-        task = asyncio.ensure_future(asyncio.to_thread(_reload_policy, options.config, engine, about))
+    def reload() -> None:
+        task = asyncio.ensure_future(asyncio.to_thread(reloading.reload))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, reload_policy)
-    await server.run(servers, stop, verbose=options.verbose)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    await server.run(listeners, stop, verbose=options.verbose)
     await asyncio.gather(*reloads)
 
 
@@ -291,22 +302,3 @@ def _forward(instance: Instance, policy: Policy) -> None:
     names = [interface.name for interface in policy.interfaces]
     families = [{"ipv4": 4, "ipv6": 6}[family] for family in policy.forwarding]
     sysctl.forward(names, instance.directory / SYSCTLS, families)
-
-
-def _reload_policy(config: Path, engine: Engine, about: About) -> None:
-    """SIGHUP: put the policy on disk in force, or keep the present one and say why."""
-    try:
-        declared = declare_config(config, "reload")
-        result = engine.reload_policy(declared)
-    except NeurowallError as error:
-        why = "; ".join(str(error).splitlines())
-        about.policy_problem = f"{config} is not in force: {why}"
-        log.error("policy not reloaded, the present one stays in force: %s", why)  # noqa: TRY400 - no trace
-    else:
-        about.policy_problem, about.capacity = None, _declared(declared.policy)
-        log.info(
-            "policy reloaded: generation %d, %d added, %d removed",
-            result.generation,
-            result.added,
-            result.removed,
-        )

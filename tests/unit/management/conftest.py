@@ -20,10 +20,11 @@ from neurowall.logic.around import Around
 from neurowall.logic.declared import declare
 from neurowall.logic.engine import Engine
 from neurowall.management import session
-from neurowall.management.api import server
+from neurowall.management.api import server, sockets
 from neurowall.management.api.answers import About
 from neurowall.management.api.app import create_app
 from neurowall.management.api.asked import Peer
+from neurowall.management.api.server import Listener
 from neurowall.management.instance import Instance
 from neurowall.model.counters import Counter
 from neurowall.model.interfaces import InterfaceStatus
@@ -169,8 +170,8 @@ def served(engine: Engine, about: About, tmp_path: Path) -> Iterator[Path]:
     instance = Instance("main", tmp_path / "run")
     instance.create()
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
-    with server.unix_socket(instance.socket) as listener:
-        serving = server.run([(create_app(engine, about), listener)], stop, verbose=False)
+    with sockets.unix_socket(instance.socket) as listener:
+        serving = server.run([Listener(create_app(engine, about), listener)], stop, verbose=False)
         thread = threading.Thread(target=loop.run_until_complete, args=(serving,))
         thread.start()
         yield instance.run_dir

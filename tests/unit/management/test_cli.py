@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from neurowall.logic.engine import Engine
-from neurowall.management.api import server
+from neurowall.management.api import sockets
 from neurowall.management.cli.main import app
 from neurowall.management.errors import ExitCode
 from neurowall.management.instance import Instance
@@ -254,7 +254,7 @@ class TestNoDaemon:
         """SIGKILL leaves the socket's name behind."""
         instance = Instance("main", alone.run_dir)
         instance.create()
-        server.unix_socket(instance.socket).close()
+        sockets.unix_socket(instance.socket).close()
         assert instance.socket.exists()
         alone.error(ExitCode.UNREACHABLE, "status")
 
@@ -269,7 +269,7 @@ class TestNoDaemon:
             listener.close()
             connection.close()
 
-        with server.unix_socket(instance.socket) as listener:
+        with sockets.unix_socket(instance.socket) as listener:
             thread = threading.Thread(target=accept_and_close, args=(listener,))
             thread.start()
             text = alone.error(ExitCode.FAILED, "block", "192.0.2.1")

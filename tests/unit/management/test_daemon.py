@@ -9,6 +9,7 @@ from neurowall.logic.engine import Engine
 from neurowall.management.api.answers import About
 from neurowall.management.daemon import main as daemon
 from neurowall.management.daemon.main import Options
+from neurowall.management.daemon.reloading import Reloading
 from neurowall.management.errors import CommandError, ExitCode
 from neurowall.management.instance import Instance, Record
 from neurowall.model.errors import (
@@ -99,7 +100,7 @@ class TestPolicyReload:
         self, config: Path, engine: Engine, about: About, dataplane: StandIn
     ) -> None:
         """Those that it no longer declares are gone."""
-        daemon._reload_policy(config, engine, about)
+        Reloading(config, engine, about).reload()
         assert about.policy_problem is None
         assert dataplane.lookup("198.51.100.7")
         assert dataplane.lookup("203.0.113.9") is None
@@ -125,12 +126,12 @@ class TestPolicyReload:
         """The present policy stays in force until the file is mended."""
         good = config.read_text()
         config.write_text(good.replace(old, new))
-        daemon._reload_policy(config, engine, about)
+        Reloading(config, engine, about).reload()
         assert about.policy_problem
         assert expected in about.policy_problem
         assert dataplane.lookup("203.0.113.9")
         config.write_text(good)
-        daemon._reload_policy(config, engine, about)
+        Reloading(config, engine, about).reload()
         assert about.policy_problem is None
 
     def test_a_larger_capacity_is_known_from_then_on(
@@ -138,7 +139,7 @@ class TestPolicyReload:
     ) -> None:
         """The status compares the tables with the policy in force, not with that of the start."""
         config.write_text(config.read_text().replace("hosts4: 1000", "hosts4: 2000"))
-        daemon._reload_policy(config, engine, about)
+        Reloading(config, engine, about).reload()
         assert about.policy_problem is None
         assert about.capacity == {
             "hosts4": 2000,
@@ -154,6 +155,6 @@ class TestPolicyReload:
     ) -> None:
         """As for one that is wrong."""
         config.unlink()
-        daemon._reload_policy(config, engine, about)
+        Reloading(config, engine, about).reload()
         assert about.policy_problem
         assert dataplane.lookup("203.0.113.9")
