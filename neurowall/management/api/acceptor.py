@@ -17,7 +17,7 @@ from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from neurowall.management.api.asked import network_of, plain_address
 
 HANDSHAKE_SECONDS = 5.0
-CLOSE_SECONDS = 5.0  # of TLS's farewell
+CLOSE_SECONDS = 30.0  # to take the rest of an answer before the connection is closed, and for TLS's farewell
 _SHORT = (EMFILE, ENFILE, ENOBUFS, ENOMEM)  # this process, or the machine, has no more
 _PAUSE = 0.5  # seconds until there may be
 _TOLD_EVERY = 60.0  # seconds

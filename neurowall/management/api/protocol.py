@@ -25,8 +25,8 @@ from neurowall.management.api.problems import MEDIA_TYPE
 HEADER_SECONDS = 10.0  # from the first byte of a request, or from the connection, to the end of its headers
 BODY_SECONDS = 30.0  # without a byte of a body that is asked for
 REQUEST_SECONDS = 600.0  # from the headers to the end of a body
-WRITE_SECONDS = 30.0  # without room for more of an answer
-LINGER_SECONDS = 10.0  # of body after the answer, or of data that nobody takes after the end
+WRITE_SECONDS = 30.0  # without a byte taken of an answer
+LINGER_SECONDS = 10.0  # of body after the answer
 HEADER_BYTES = 32 << 10  # of one request
 _AT_ONCE = struct.pack("2i", 1, 0)  # struct linger
 _UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -46,8 +46,8 @@ class Protocol(H11Protocol):
         now = self.loop.time()
         self._began = now  # the request that is being read, or the connection
         self._heard = now  # the last byte
-        self._stalled: float | None = None  # since when there is no room for more of an answer
-        self._ended: float | None = None  # when all was said from our side
+        self._unsent, self._moved = 0, now  # bytes that wait to be taken, and when one last was
+        self._ended = now  # the last answer
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Someone is there."""
@@ -75,15 +75,14 @@ class Protocol(H11Protocol):
         self._ended = self.loop.time()
         super().on_response_complete()
 
-    def pause_writing(self) -> None:
-        """The other side does not take what we write."""
-        self._stalled = self.loop.time()
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        """It does again."""
-        self._stalled = None
-        super().resume_writing()
+    def shutdown(self) -> None:
+        """The daemon exits: a connection that is not at anything ends at once, without TLS's farewell."""
+        if (
+            self.cycle is None or self.cycle.response_complete
+        ) and not self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            super().shutdown()
 
     def tend(self, now: float) -> None:
         """End the connection if it takes too long for what it is at."""
@@ -95,16 +94,17 @@ class Protocol(H11Protocol):
             self.transport.abort()
 
     def _is_overdue(self, now: float) -> bool:
-        if self._stalled is not None and now - self._stalled > WRITE_SECONDS:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0 or unsent < self._unsent:
+            self._moved = now
+        self._unsent = unsent
+        if now - self._moved > WRITE_SECONDS:
             return True
-        if self.transport.is_closing():
-            self._ended = self._ended or now
-            return now - self._ended > LINGER_SECONDS
         if self.conn.their_state is h11.IDLE:  # uvicorn itself ends a connection that is kept and unused
             return self.timeout_keep_alive_task is None and now - self._began > HEADER_SECONDS
         if self.conn.their_state is not h11.SEND_BODY:
             return False
-        if self.conn.our_state is h11.DONE and self._ended is not None:
+        if self.conn.our_state is h11.DONE:
             return now - self._ended > LINGER_SECONDS
         if self.flow.read_paused:  # it is us who do not read
             self._heard = now
