@@ -76,3 +76,20 @@ class GenerationPage:
 
     records: tuple[GenerationRecord, ...]
     next: int | None
+
+
+@dataclass(frozen=True)
+class StorageFacts:
+    """What is to be told of the database. size: bytes, None before it was asked. Counts are since the start.
+
+    problem: why it cannot be used now, None if it can. audit_queued: rows of the audit that wait. waiting:
+    other works that wait. lost: rows that were given up.
+    """
+
+    backend: str
+    where: str
+    problem: str | None
+    size: int | None
+    audit_queued: int
+    waiting: int
+    lost: int

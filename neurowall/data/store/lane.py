@@ -115,13 +115,18 @@ class Lane:
         self._connection: Connection | None = None
         self._since: float | None = None  # when the transaction began that is under way
         self._wake = threading.Condition()
+        self._may_begin = threading.Event()
         self._stopping = False
         name = "store-writer" if writes else "store-reader"
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, which touches nothing before `begin`."""
         self._thread.start()
+
+    def begin(self) -> None:
+        """Let it use the database."""
+        self._may_begin.set()
 
     def stop(self, seconds: float) -> None:
         """Write the backlog as far as *seconds* allow, and end the thread."""
@@ -131,6 +136,7 @@ class Lane:
         with self._wake:
             self._stopping = True
             self._wake.notify()
+        self._may_begin.set()
         self._thread.join(timeout=max(until - time.monotonic(), 0.1))
 
     @property
@@ -193,8 +199,9 @@ class Lane:
             self._database.interrupt(connection)
 
     def _loop(self) -> None:
+        self._may_begin.wait()
         due = 0.0
-        while True:
+        while not self._stopping:
             if time.monotonic() >= due:
                 self._look()
                 due = time.monotonic() + TICK

@@ -62,7 +62,7 @@ tokens = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("node", String(80), nullable=False),
+    Column("node", String(100), nullable=False),
     Column("id", BigInteger, nullable=False, autoincrement=False),
     Column("when", Double, nullable=False),
     Column("phase", String(8), nullable=False),
@@ -87,7 +87,7 @@ audit = Table(
 audit_checkpoints = Table(
     "audit_checkpoints",
     metadata,
-    Column("node", String(80), nullable=False),
+    Column("node", String(100), nullable=False),
     Column("id", BigInteger, nullable=False, autoincrement=False),
     Column("hash", String(64), nullable=False),
     Column("when", Double, nullable=False),
@@ -98,7 +98,7 @@ bans = Table(
     "bans",
     metadata,
     Column("id", _COUNTED, nullable=False),
-    Column("node", String(80), nullable=False),
+    Column("node", String(100), nullable=False),
     Column("entry", String(64), nullable=False),
     Column("kind", String(8), nullable=False),
     Column("list", String(64), nullable=False),
@@ -115,7 +115,7 @@ bans = Table(
 generations = Table(
     "generations",
     metadata,
-    Column("node", String(80), nullable=False),
+    Column("node", String(100), nullable=False),
     Column("number", BigInteger, nullable=False, autoincrement=False),
     Column("when", Double, nullable=False),
     Column("source", String(32), nullable=False),

@@ -7,7 +7,6 @@ nothing that decides about packets waits for them at all.
 
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert
@@ -22,6 +21,7 @@ from neurowall.data.store.lane import Hooks, Lane
 from neurowall.data.store.replies import Replies
 from neurowall.data.store.retention import Keep, Retention
 from neurowall.data.store.tokens import Tokens
+from neurowall.model.history import StorageFacts
 
 DEADLINE = 2.0  # seconds
 _EARLIER = (
@@ -31,22 +31,6 @@ _SIZE_SECONDS = 30.0
 _PROBE_BYTES = 64 << 10  # more than finds room by chance on a full disk
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is to be told of the store. size: bytes, None before it was asked. Counts are since the start.
-
-    audit_queued: rows of the audit that wait. waiting: other works that wait. lost: rows that were given up.
-    """
-
-    backend: str
-    where: str
-    problem: str | None
-    size: int | None
-    audit_queued: int
-    waiting: int
-    lost: int
 
 
 class Store:
@@ -78,18 +62,29 @@ class Store:
         self.replies = Replies(self._writer, self._reader)
         self._retention = Retention(keep or Keep(), self.audit, self.bans, self.generations, self.replies)
         self._is_first = True
+        self._is_started = False
         self._size: int | None = None
         self._size_due = 0.0
 
+    def start(self) -> None:
+        """Start the threads, in the network namespace of the caller; they touch nothing yet."""
+        for lane in (self._writer, self._reader):
+            lane.start()
+        self._is_started = True
+
     def open(self) -> None:
         """Begin to use it. Never raises; waits for a first try, but no longer than the deadline."""
+        if not self._is_started:
+            self.start()
         until = time.monotonic() + self._deadline
         for lane in (self._writer, self._reader):  # the writer first: it makes what is not there
-            lane.start()
+            lane.begin()
             lane.first_try.wait(max(until - time.monotonic(), 0.0))
 
     def close(self) -> None:
         """Write what waits, if that takes no longer than the deadline, and end."""
+        if not self._is_started:
+            return
         self._writer.stop(self._deadline)
         self._reader.stop(self._deadline)
         if left := self.audit.queued:
@@ -100,9 +95,9 @@ class Store:
         """Why it cannot be used now, with the next step; None if it can."""
         return self._writer.problem or self._reader.problem
 
-    def facts(self) -> Facts:
+    def facts(self) -> StorageFacts:
         """What is to be told of it. Waits for nothing."""
-        return Facts(
+        return StorageFacts(
             backend="sqlite" if self._database.is_sqlite else "postgresql",
             where=self._database.where,
             problem=self.problem,

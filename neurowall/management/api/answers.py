@@ -22,6 +22,7 @@ from neurowall.management.sites import whole_site
 from neurowall.management.times import ending, in_words
 from neurowall.model.counters import Counter
 from neurowall.model.fields import OPERATOR_ALLOW, OPERATOR_BLOCK, TIMED_ALLOW, TIMED_BLOCK
+from neurowall.model.history import StorageFacts
 from neurowall.model.interfaces import InterfaceStatus
 from neurowall.model.policy import Policy
 from neurowall.model.reasons import Reason
@@ -42,7 +43,7 @@ class About:
 
     policy_problem is why the policy on disk is not the one in force, None if it is; certificate_problem the
     same of the certificate. housekeeping_problem is why ended entries are not taken out, None if they are.
-    capacity is what the policy in force asks for.
+    capacity is what the policy in force asks for. storage tells of the database.
     """
 
     instance: str
@@ -53,6 +54,7 @@ class About:
     certificate_problem: str | None = None
     housekeeping_problem: str | None = None
     capacity: Mapping[str, int] = field(default_factory=dict)
+    storage: Callable[[], StorageFacts] | None = None
 
     def of(self, policy: Policy) -> Self:
         """The same daemon with *policy* in force."""
@@ -69,7 +71,8 @@ class About:
 
     def warnings(self, status: Status) -> list[str]:
         """Everything an operator should look at, though packets are filtered as intended."""
-        return [*status.warnings, *filter(None, (self.policy_problem, self.certificate_problem))]
+        storage = self.storage().problem if self.storage else None
+        return [*status.warnings, *filter(None, (self.policy_problem, self.certificate_problem, storage))]
 
 
 def status(about: About, now: Status, counters: Counters, next_expiry: float | None) -> Json:
@@ -85,12 +88,25 @@ def status(about: About, now: Status, counters: Counters, next_expiry: float | N
         "warnings": about.warnings(now),
         "interfaces": [interface(each, about.zones) for each in now.interfaces],
         "lists": lists(now.lists, counters),
+        "storage": _storage(about.storage()) if about.storage else None,
         "timed": {**timed_entries(now.lists), "next": ending(next_expiry)},
         "tables": [_table(about, name, usage) for name, usage in now.usage.items()],
         "packets": [
             {"reason": reason.label, "verdict": reason.verdict.label, **asdict(counter)}
             for reason, counter in counters.reasons.items()
         ],
+    }
+
+
+def _storage(facts: StorageFacts) -> Json:
+    """The database: bytes is None until it was asked, problem None while it works."""
+    return {
+        "backend": facts.backend,
+        "problem": facts.problem,
+        "bytes": facts.size,
+        "audit_queued": facts.audit_queued,
+        "waiting": facts.waiting,
+        "lost": facts.lost,
     }
 
 

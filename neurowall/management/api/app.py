@@ -15,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from neurowall.data.store.store import Store
 from neurowall.logic.engine import Engine
 from neurowall.management.api import problems
 from neurowall.management.api.answers import About, Json
@@ -59,13 +60,19 @@ class Application(FastAPI):
 
 
 def create_app(
-    engine: Engine, about: About, policies: Policies | None = None, *, tokens: Tokens | None = None
+    engine: Engine,
+    about: About,
+    policies: Policies | None = None,
+    *,
+    store: Store | None = None,
+    tokens: Tokens | None = None,
 ) -> FastAPI:
     """The whole API over *engine*, for peers of the unix socket and who has one of the *tokens*.
 
-    policies: what answers for policies instead of the engine.
+    policies: what answers for policies instead of the engine. store: where tokens are if none are given.
     """
     app, answered = _bare_app(about), _taking_turns()
+    tokens = tokens or (store.tokens if store else None)
     app.gate = Gate(Authenticator(tokens, _tell_failure))
     asked: Policies = policies or engine
     add_health(app, engine, about)

@@ -19,6 +19,7 @@ from neurowall.model.counters import Counter
 from neurowall.model.errors import StateError
 from neurowall.model.fields import TIMED
 from neurowall.model.flows import FlowEvent
+from neurowall.model.history import StorageFacts
 
 
 class EngineCollector(Collector):
@@ -44,6 +45,8 @@ class EngineCollector(Collector):
         yield from self._daemon(status)
         yield from _policies(self._policies)
         yield from _events(self._engine)
+        if self._about.storage:
+            yield from _storage(self._about.storage())
 
     def _daemon(self, status: Status) -> Iterator[Metric]:
         info = GaugeMetricFamily("neurowall_build_info", "Always 1.", labels=("version", "engine"))
@@ -62,6 +65,21 @@ class EngineCollector(Collector):
         for interface in status.interfaces:
             up.add_metric((interface.name, interface.mode), int(interface.attached))
         yield up
+
+
+def _storage(facts: StorageFacts) -> Iterator[Metric]:
+    """The database, from what is known of it without asking it."""
+    yield GaugeMetricFamily(
+        "neurowall_storage_up", "1 if the database takes what is written.", int(facts.problem is None)
+    )
+    if facts.size is not None:
+        yield GaugeMetricFamily("neurowall_storage_bytes", "Size of the database.", facts.size)
+    yield GaugeMetricFamily(
+        "neurowall_storage_audit_queued", "Audit rows that wait for the database.", facts.audit_queued
+    )
+    yield CounterMetricFamily(
+        "neurowall_storage_lost", "Rows of audit and history that were given up.", facts.lost
+    )
 
 
 def _pair(name: str, of: str, labels: tuple[str, ...]) -> tuple[CounterMetricFamily, CounterMetricFamily]:

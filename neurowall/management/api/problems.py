@@ -36,6 +36,8 @@ from neurowall.model.errors import (
     PolicyError,
     Problem,
     RulesetError,
+    StorageRefused,
+    StorageUnavailable,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -57,6 +59,8 @@ _ANSWERS: tuple[tuple[type[Exception], tuple[int, str, str]], ...] = (
     (CapacityError, (409, "capacity", "More than the configured capacity")),
     (MapFull, (507, "map-full", "A kernel map is full")),
     (RulesetError, (500, "nftables-failed", "nftables refused or failed")),
+    (StorageUnavailable, (503, "storage-unavailable", "The database cannot be used now")),
+    (StorageRefused, (409, "storage-refused", "The database keeps no more of these")),
     (ApplyError, (500, "apply-failed", "The kernel half of the change failed")),
     (NeurowallError, (500, "failed", "It failed")),
 )
@@ -175,6 +179,10 @@ async def _refused(_request: Request, error: Exception) -> Response:
     if isinstance(error, ApplyError) and error.reverted and isinstance(error.__cause__, MapFull):
         error = error.__cause__
     status, kind, title = next(rest for known, rest in _ANSWERS if isinstance(error, known))
+    if isinstance(error, StorageUnavailable):  # the store has said so in the log, once
+        response = answer(status, kind, title, str(error))
+        response.headers["retry-after"] = "1"
+        return response
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s: %s", kind, error, exc_info=error)
     if isinstance(error, PolicyError):

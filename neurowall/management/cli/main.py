@@ -133,6 +133,17 @@ def run(
             help="Lines for people, or JSON for programs.",
         ),
     ] = "text",
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database",
+            metavar="URL",
+            envvar="NEUROWALL_DATABASE",
+            help="Keep tokens, audit and history there: sqlite:////path/to/file or "
+            "postgresql://user@host/name. [default: SQLite in the state directory]",
+            show_default=False,
+        ),
+    ] = None,
     allow_missing_interfaces: Annotated[
         bool,
         typer.Option("--allow-missing-interfaces", help="Start degraded if an interface does not exist yet."),
@@ -158,6 +169,7 @@ def run(
             tls_cert=tls_cert,
             tls_key=tls_key,
             log_format=log_format,
+            database=database,
             allow_missing_interfaces=allow_missing_interfaces,
             verbose=verbose,
         )

@@ -23,6 +23,7 @@ from pathlib import Path
 from neurowall.data import tablememo
 from neurowall.data.generations import GenerationStore
 from neurowall.data.state import StateStore
+from neurowall.data.store.store import Store
 from neurowall.data.tablememo import TableMemo
 from neurowall.kernel import netlink, sysctl
 from neurowall.kernel.dataplane import DataPlane
@@ -43,6 +44,7 @@ from neurowall.management.daemon.down import SYSCTLS, end_enforcement
 from neurowall.management.daemon.housekeeping import Housekeeper
 from neurowall.management.daemon.notify import notify
 from neurowall.management.daemon.reloading import Reloading, declared_capacity
+from neurowall.management.daemon.storage import Recorder, store_for
 from neurowall.management.daemon.telemetry import Teller
 from neurowall.management.daemon.watch import QUIET_SECONDS, AfterQuiet, Watcher
 from neurowall.management.errors import CannotRun, CommandError, UsageProblem
@@ -67,6 +69,7 @@ class Options:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     log_format: str = "text"
+    database: str | None = None
     allow_missing_interfaces: bool = False
     verbose: bool = False
 
@@ -89,23 +92,29 @@ def serve(options: Options) -> None:
         metrics = _metrics_socket(stack, options.metrics_listen)
         certificate = _certificate(options)
         _check_namespace(options.instance, options.netns)
+        store = store_for(options.database, options.state, options.instance.name)
+        stack.callback(store.close)
+        store.start()  # in the network namespace of the caller, where its server is
         options.instance.record(Record(options.netns, str(options.state), str(options.config or "")))
         if options.netns:
             netlink.enter_namespace(options.netns)
         _check_interfaces(policy, allow_missing=options.allow_missing_interfaces)
         remote = _api_socket(stack, options.listen, encrypted=certificate is not None)
         dataplane, engine = _enforce(stack, options, declared)
+        store.open()  # the state directory is locked now: nobody else writes as this node
         about = About(
             instance=options.instance.name,
             version=version("neurowall"),
             zones={interface.name: interface.zone for interface in policy.interfaces},
             capacity=declared_capacity(policy),
+            storage=store.facts,
         )
         threads = (
             _interface_watcher(dataplane, engine),
             _table_watcher(engine),
             Housekeeper(engine, about.say_housekeeping),
             Teller(engine),
+            _recorder(store, options, engine),
         )
         for thread in threads:
             thread.start()
@@ -114,7 +123,7 @@ def serve(options: Options) -> None:
             stack.callback(thread.end)
         listener = stack.enter_context(sockets.unix_socket(options.instance.socket))
         stack.callback(options.instance.socket.unlink, missing_ok=True)
-        app = create_app(engine, about)
+        app = create_app(engine, about, store=store)
         listeners = [Listener(app, listener)]
         if remote:
             listeners.append(Listener(app, remote, server.REMOTE, certificate))
@@ -159,6 +168,19 @@ def _table_watcher(engine: Engine) -> Watcher:
     watcher = Watcher(watch, engine.repair, tuple)
     engine.on_change = AfterQuiet(watcher.poke, QUIET_SECONDS)
     return watcher
+
+
+def _recorder(store: Store, options: Options, engine: Engine) -> Recorder:
+    """What copies each generation into the database, after the change that made it."""
+    recorder = Recorder(store, GenerationStore(options.state), lambda: engine.status().generation)
+    before = engine.on_change
+
+    def changed() -> None:
+        before()
+        recorder.poke()
+
+    engine.on_change = changed
+    return recorder
 
 
 def _end_by_exception() -> None:

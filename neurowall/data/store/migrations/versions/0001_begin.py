@@ -41,7 +41,7 @@ def upgrade() -> None:
 def _audit() -> None:
     op.create_table(
         "audit",
-        sa.Column("node", sa.String(80), nullable=False),
+        sa.Column("node", sa.String(100), nullable=False),
         sa.Column("id", sa.BigInteger, nullable=False, autoincrement=False),
         sa.Column("when", sa.Double, nullable=False),
         sa.Column("phase", sa.String(8), nullable=False),
@@ -63,7 +63,7 @@ def _audit() -> None:
     )
     op.create_table(
         "audit_checkpoints",
-        sa.Column("node", sa.String(80), nullable=False),
+        sa.Column("node", sa.String(100), nullable=False),
         sa.Column("id", sa.BigInteger, nullable=False, autoincrement=False),
         sa.Column("hash", sa.String(64), nullable=False),
         sa.Column("when", sa.Double, nullable=False),
@@ -75,7 +75,7 @@ def _history() -> None:
     op.create_table(
         "bans",
         sa.Column("id", _COUNTED, nullable=False),
-        sa.Column("node", sa.String(80), nullable=False),
+        sa.Column("node", sa.String(100), nullable=False),
         sa.Column("entry", sa.String(64), nullable=False),
         sa.Column("kind", sa.String(8), nullable=False),
         sa.Column("list", sa.String(64), nullable=False),
@@ -90,7 +90,7 @@ def _history() -> None:
     op.create_index("ix_bans_entry", "bans", ["entry"])
     op.create_table(
         "generations",
-        sa.Column("node", sa.String(80), nullable=False),
+        sa.Column("node", sa.String(100), nullable=False),
         sa.Column("number", sa.BigInteger, nullable=False, autoincrement=False),
         sa.Column("when", sa.Double, nullable=False),
         sa.Column("source", sa.String(32), nullable=False),
