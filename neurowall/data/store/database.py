@@ -39,7 +39,7 @@ class Database:
     """
 
     def __init__(self, url: str, timeout: float) -> None:
-        self.url = _read_url(url)
+        self.url = read_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._timeout = timeout
         self._file = Path(self.url.database or "") if self.is_sqlite else None
@@ -127,7 +127,7 @@ class Database:
     def _check_schema(self, connection: Connection) -> None:
         """Bring an older schema up to date, make a missing one, refuse a newer one."""
         with connection.begin():
-            version = _version(connection)
+            version = version_of(connection)
             if version is None:
                 self._make(connection)
                 return
@@ -148,7 +148,7 @@ class Database:
             )
         if not self.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
-            if _version(connection) is not None:  # another node was first
+            if version_of(connection) is not None:  # another node was first
                 return
         elif not connection.info.get("writes"):
             raise StorageUnavailable(f"{self.where} is being set up: try again")
@@ -168,14 +168,14 @@ class Database:
         return _sqlite_engine(self._file, writes=writes, busy=self._timeout)
 
 
-def _version(connection: Connection) -> str | None:
+def version_of(connection: Connection) -> str | None:
     """The schema's version; None if there is no schema."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(select(_VERSION.c.version_num)).scalar_one_or_none()
 
 
-def _read_url(text: str) -> URL:
+def read_url(text: str) -> URL:
     """The URL. Raises Unsupported for what no driver is here for."""
     try:
         url = make_url(text)

@@ -33,6 +33,13 @@ class HeadFile:
                 return Head(int(kept["id"]), str(kept["hash"]))
         return None
 
+    def node(self) -> str | None:
+        """Whose head it keeps; None if there is none, or it cannot be read."""
+        if self._path is not None:
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                return str(json.loads(self._path.read_bytes())["node"])
+        return None
+
     def write(self, node: str, head: Head) -> None:
         """Replace it. A failure is logged once: the chain in the database is whole without it."""
         if self._path is None:
