@@ -26,7 +26,7 @@ OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.bpf.o,$(sort $(wildcard bpf/*.bpf.
 SHARED_HEADERS := bpf/neurowall.h bpf/benchmark.h
 PADDING_CHECKS := $(patsubst bpf/%.h,build/bpf/%.padding-ok,$(SHARED_HEADERS))
 
-.PHONY: help setup bench test test-soak test-kernels setup-test setup-vm lint format objects wheel lock clean
+.PHONY: help setup bench test test-soak test-kernels setup-test setup-vm lint format docs objects wheel lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do \
@@ -73,6 +73,9 @@ format: ## Rewrite the Python and C files in the project's format
 	@$(BIN)/ruff check --select I --fix
 	@$(BIN)/ruff format
 	@$(CLANG_FORMAT) -i $(BPF_FILES)
+
+docs: ## Write the commands in docs/cli.md from the commands themselves
+	@$(BIN)/python tools/cli_docs.py
 
 objects: $(OBJECTS) ## Compile bpf/*.bpf.c into build/bpf/
 	@:

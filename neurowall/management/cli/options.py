@@ -100,9 +100,9 @@ AfterOption = Annotated[
     typer.Option("--after", metavar="CURSOR", help="Go on after this.", show_default=False),
 ]
 
-_HERE: dict[str, Any] = {"instance": InstanceOption, "run_dir": RunDirOption, "output": OutputOption}
-_AFAR: dict[str, Any] = {"url": UrlOption, "ca": CaOption, "token_file": TokenFileOption}
-_TERMS: dict[str, tuple[Any, Any]] = {
+HERE: dict[str, Any] = {"instance": InstanceOption, "run_dir": RunDirOption, "output": OutputOption}
+AFAR: dict[str, Any] = {"url": UrlOption, "ca": CaOption, "token_file": TokenFileOption}
+TERMS: dict[str, tuple[Any, Any]] = {
     "dry_run": (DryRunOption, False),
     "if_match": (IfMatchOption, None),
     "key": (KeyOption, None),
@@ -193,17 +193,17 @@ def command(
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        shared = _HERE if local else _HERE | _AFAR
+        shared = HERE if local else HERE | AFAR
 
         def run(**arguments: Any) -> None:
             context = arguments.pop("context")
             given = Shared(**{option: arguments.pop(option) for option in shared})
-            terms = Terms(**{option: arguments.pop(option) for option in _TERMS}) if changes else Terms()
+            terms = Terms(**{option: arguments.pop(option) for option in TERMS}) if changes else Terms()
             perform(function, context, given, terms, local=local, **arguments)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         if changes:
-            own += [_parameter(option, *kind) for option, kind in _TERMS.items()]
+            own += [_parameter(option, *kind) for option, kind in TERMS.items()]
         own += [_parameter(option, annotation, None) for option, annotation in shared.items()]
         _disguise(run, function, own)
         # Click keeps the lines of a paragraph that starts with a backspace.
@@ -224,7 +224,7 @@ def by_default(app: typer.Typer, function: Callable[..., None]) -> None:
         if context.invoked_subcommand is None:
             perform(function, context, given, Terms())
 
-    options = [_parameter(option, annotation, None) for option, annotation in (_HERE | _AFAR).items()]
+    options = [_parameter(option, annotation, None) for option, annotation in (HERE | AFAR).items()]
     _disguise(run, function, options)
     app.callback(invoke_without_command=True)(run)
 
