@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from neurowall.kernel import nftcounters
 from neurowall.kernel.nftgeneration import generation
 from neurowall.kernel.nftjson import (
     Command,
@@ -23,7 +24,7 @@ from neurowall.kernel.nftjson import (
     must_rebuild,
     replacement,
 )
-from neurowall.kernel.nftlisting import counters_in, digest_of, held_in, is_torn
+from neurowall.kernel.nftlisting import digest_of, held_in, is_torn
 from neurowall.kernel.nftrefusal import described, reason_in
 from neurowall.model.counters import Counter
 from neurowall.model.errors import RulesetError
@@ -56,8 +57,12 @@ class Nftables:
     Nothing outside the table is ever named in a command. Every method raises RulesetError.
     """
 
-    def __init__(self, library: Callable[[], Any] = load_library) -> None:
-        self._load = library
+    def __init__(
+        self,
+        library: Callable[[], Any] = load_library,
+        counters: Callable[[], Mapping[str, Counter]] = nftcounters.counters,
+    ) -> None:
+        self._load, self._count = library, counters
         self._context: Any = None
         self._lock = threading.RLock()
 
@@ -85,10 +90,11 @@ class Nftables:
         return generation()
 
     def counters(self) -> Mapping[str, Counter]:
-        """Named counters by name; none without a table."""
-        with self._lock:
-            answer = self._ask({"list": {"counters": {"family": FAMILY, "table": TABLE}}})
-        return counters_in(answer or [])
+        """Named counters by name; none without a table. Waits for no change."""
+        try:
+            return self._count()
+        except OSError as error:
+            raise RulesetError(f"nftables does not tell its counters: {error}") from error
 
     def delete_table(self) -> None:
         """Remove the table and all that it holds; none is no error."""

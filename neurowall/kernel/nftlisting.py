@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from neurowall.kernel.nftjson import FLOWTABLE, Command, Held
-from neurowall.model.counters import Counter
 from neurowall.model.ruleset import Chain, Hook, Ruleset, Set, text_of
 
 _OURS = frozenset({"metainfo", "table", "chain", "rule", "set", "map", "counter", "flowtable"})
@@ -43,12 +42,6 @@ def held_in(listing: Iterable[Command]) -> Held:
             flowtable=next((_parts(thing["dev"]) for kind, thing in things if kind == "flowtable"), ()),
         ),
     )
-
-
-def counters_in(listing: Iterable[Command]) -> Mapping[str, Counter]:
-    """Named counters."""
-    found = (each["counter"] for each in listing if "counter" in each)
-    return {each["name"]: Counter(each["packets"], each["bytes"]) for each in found}
 
 
 def is_torn(listing: Iterable[Command]) -> bool:

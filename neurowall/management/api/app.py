@@ -29,7 +29,7 @@ from neurowall.management.api.gate import Gate
 from neurowall.management.api.generations import add_generations
 from neurowall.management.api.health import add_health
 from neurowall.management.api.lists import add_lists
-from neurowall.management.api.metrics import add_metrics, registry_of
+from neurowall.management.api.metrics import add_metrics, collector_of
 from neurowall.management.api.policies import Policies
 from neurowall.management.api.policy import add_policies
 from neurowall.management.api.reload import add_reload
@@ -88,14 +88,14 @@ def create_app(
     add_top(app, engine)
     add_whoami(app, tokens)
     add_console(app)
-    add_metrics(app, registry_of(engine, about, asked))
+    add_metrics(app, collector_of(engine, about, asked))
     return app
 
 
 def create_metrics_app(engine: Engine, about: About, policies: Policies | None = None) -> FastAPI:
     """Only /metrics, for the listener that anybody on this machine can reach."""
     app = _bare_app(about)
-    add_metrics(app, registry_of(engine, about, policies))
+    add_metrics(app, collector_of(engine, about, policies))
     return app
 
 

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator
 
 from fastapi import FastAPI, Request
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from neurowall.logic.engine import Engine
 from neurowall.logic.results import Counters, Status
 from neurowall.management.api.answers import VERDICTS, About
 from neurowall.management.api.answers_policy import counted
+from neurowall.management.api.exposition import exposition
 from neurowall.management.api.policies import Policies
 from neurowall.management.api.requests import PLAIN
 from neurowall.model.counters import Counter
@@ -231,24 +231,16 @@ def _events(engine: Engine) -> Iterator[Metric]:
     )
 
 
-def registry_of(engine: Engine, about: About, policies: Policies | None = None) -> CollectorRegistry:
-    """A registry with nothing but this daemon's metrics."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(EngineCollector(engine, about, policies or engine))
-    return registry
+def collector_of(engine: Engine, about: About, policies: Policies | None = None) -> Collector:
+    """Nothing but this daemon's metrics."""
+    return EngineCollector(engine, about, policies or engine)
 
 
-def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """The body and its content type, in the format that *accept* prefers."""
-    encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
-
-
-def add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
-    """Serve *registry* at /metrics."""
+def add_metrics(app: FastAPI, collector: Collector) -> None:
+    """Serve them at /metrics."""
 
     @app.get("/metrics", dependencies=PLAIN)
     def metrics(request: Request) -> Response:
         """Prometheus exposition."""
-        body, content_type = exposition(registry, request.headers.get("accept", ""))
+        body, content_type = exposition(collector, request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})

@@ -8,7 +8,8 @@ from neurowall.logic.lockout import Session
 from neurowall.logic.packettext import PacketInvalid
 from neurowall.management.api.answers import About
 from neurowall.management.api.app import create_app
-from neurowall.management.api.metrics import exposition, registry_of
+from neurowall.management.api.exposition import exposition
+from neurowall.management.api.metrics import collector_of
 from neurowall.model.counters import Counter
 from neurowall.model.errors import (
     LockOut,
@@ -352,7 +353,7 @@ def test_metrics_of_rules_and_policy(engine: Engine, about: About, policies: Fak
         "default-input": Counter(2, 80),
         "spoofed": Counter(1, 1),
     }
-    body, _ = exposition(registry_of(engine, about, policies), "")
+    body, _ = exposition(collector_of(engine, about, policies), "")
     lines = set(body.decode().splitlines())
     assert {
         'neurowall_rule_packets_total{kind="rule",rule="web"} 5.0',

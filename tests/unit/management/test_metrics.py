@@ -7,7 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from neurowall.logic.engine import Engine
 from neurowall.management.api.answers import About
-from neurowall.management.api.metrics import exposition, registry_of
+from neurowall.management.api.exposition import exposition
+from neurowall.management.api.metrics import collector_of
 from neurowall.model.counters import Counter
 from neurowall.model.events import EventKind, Filter, Tally
 from neurowall.model.reasons import Reason
@@ -26,10 +27,10 @@ def sample(samples: Samples, name: str, **labels: str) -> float:
 @pytest.fixture
 def scrape(engine: Engine, about: About) -> Any:
     """What Prometheus reads, parsed by its own parser."""
-    registry = registry_of(engine, about)
+    collector = collector_of(engine, about)
 
     def parsed() -> Samples:
-        body, content_type = exposition(registry, "")
+        body, content_type = exposition(collector, "")
         assert content_type.startswith("text/plain; version=0.0.4")
         return {
             (each.name, frozenset(each.labels.items())): each.value
@@ -156,7 +157,9 @@ def test_a_removed_list_keeps_what_it_counted(scrape: Any, engine: Engine, datap
 
 def test_openmetrics_is_served_on_request(engine: Engine, about: About) -> None:
     """Prometheus asks for it by its Accept header."""
-    body, content_type = exposition(registry_of(engine, about), "application/openmetrics-text; version=1.0.0")
+    body, content_type = exposition(
+        collector_of(engine, about), "application/openmetrics-text; version=1.0.0"
+    )
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
 
