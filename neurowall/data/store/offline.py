@@ -32,7 +32,7 @@ def verify_offline(url: str, head_file: Path, node: str | None = None) -> tuple[
         with _reading(parsed, where).connect() as connection:
             _check_schema(connection, where)
             heads = HeadFile(head_file)
-            name = node or heads.node() or _only_node(connection, where)
+            name = heads.node() or node or _only_node(connection, where)
             reader = cast("Lane", _Reader(connection))
             audit = Audit(name, reader, reader, heads)
             audit.open(connection, is_new=False)
@@ -94,6 +94,6 @@ def _check_schema(connection: Connection, where: str) -> None:
 def _only_node(connection: Connection, where: str) -> str:
     names = sorted(connection.execute(select(schema.audit.c.node).distinct()).scalars())
     if len(names) != 1:
-        held = f"of several nodes ({', '.join(names)}): name one with --node" if names else "of nobody"
-        raise StorageUnavailable(f"{where} holds the audit {held}")
+        held = f"several nodes ({', '.join(names)}): a state directory says whose is whose"
+        raise StorageUnavailable(f"{where} holds the audit of {held if names else 'nobody'}")
     return str(names[0])

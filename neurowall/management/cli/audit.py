@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands `neurowall audit ...`: who changed what, and whether anybody changed the record of it."""
 
+import os
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from neurowall.management.cli import render_history
 from neurowall.management.cli.options import AfterOption, Call, LimitOption, by_default, command
-from neurowall.management.errors import ExitCode
+from neurowall.management.errors import ExitCode, Unreachable
+from neurowall.management.instance import holder
 
 audit_app = typer.Typer(
     help="Show who changed what, and check that nobody changed the record of it.", rich_markup_mode=None
@@ -56,14 +59,60 @@ def audit_list(
     call.show(answer, render_history.audit)
 
 
-@command(audit_app, "verify", examples=("neurowall audit verify", "neurowall audit verify -o json"))
-def audit_verify(call: Call) -> None:
-    """Check that no row of the audit was changed, removed or put in. Exit code 1 if one was."""
-    with call.client() as client:
-        answer = client.get("audit", "verify")
+@command(
+    audit_app,
+    "verify",
+    examples=(
+        "neurowall audit verify",
+        "neurowall audit verify --state-dir /mnt/backup/var/lib/neurowall",
+    ),
+)
+def audit_verify(
+    call: Call,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--state-dir",
+            metavar="DIR",
+            help="Verify what is there, without a daemon. [default: that of the instance]",
+            show_default=False,
+        ),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database",
+            metavar="URL",
+            help="Verify what is there, without a daemon. [env: NEUROWALL_DATABASE; default: SQLite in the "
+            "state directory]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Check that no row of the audit was changed, removed or put in. Exit code 1 if one was.
+
+    Where no daemon runs, this looks at the database itself, which it only reads.
+    """
+    answer = None if state_dir or database else _ask(call)
+    if answer is None:
+        from neurowall.management.cli.auditcheck import verify_here
+
+        database = database or os.environ.get("NEUROWALL_DATABASE")
+        answer = verify_here(call.instance, state_dir, database)
     call.show(answer, render_history.verified)
     if not answer["ok"]:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _ask(call: Call) -> dict[str, Any] | None:
+    """The daemon's answer; None where none runs on this machine."""
+    try:
+        with call.client() as client:
+            return client.get("audit", "verify")
+    except Unreachable:
+        if call.target.url is not None or holder(call.instance) is not None:
+            raise
+        return None
 
 
 def _by_default(call: Call) -> None:

@@ -121,11 +121,14 @@ def _generations(before: int | None, after: int | None) -> str:
 
 def verified(console: "Console", answer: Json) -> None:
     """Whether the chain of the audit holds."""
+    head = answer["head"]
     if answer["ok"]:
-        say(console, f"the audit is whole: {count(answer['rows'])} rows, head {answer['head']}", style="bold")
-        return
-    where = f" at row {answer['first_bad']}" if answer["first_bad"] is not None else ""
-    say(console, f"the audit was tampered with{where}: {answer['why']}", style="bold red")
+        what = f"{count(answer['rows'])} rows, the last is {head['id']}, hash {head['hash']}"
+        say(console, f"the audit is whole: {what}", style="bold")
+    else:
+        say(console, f"the audit was tampered with: {answer['why']}", style="bold red")
+    if answer.get("note"):
+        say(console, f"note: {answer['note']}", style="yellow")
 
 
 def token_made(console: "Console", answer: Json) -> None:
