@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the packet tests: a fresh program and fresh maps for each test, since PROG_RUN changes maps."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,6 +17,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/tests/bpf/" in item.path.as_posix():
             item.add_marker(pytest.mark.root)
+
+
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    """The test stays on one CPU: some budgets are each CPU's own. Not the one that generators use."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture

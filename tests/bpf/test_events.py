@@ -32,6 +32,8 @@ from tests.bpf.packets import (
 )  # fmt: skip
 from tests.bpf.test_mutations import compiled
 
+pytestmark = pytest.mark.usefixtures("one_cpu")
+
 TCP, UDP, ICMP = 6, 17, 1
 IPV4, IPV6, PPPOE = 0x0800, 0x86DD, 0x8864
 ALWAYS = 1 << 40  # a budget that no test spends

@@ -19,6 +19,8 @@ from tests.bpf.harness import Firewall
 from tests.bpf.limitmaps import SECOND, Limits, Spec
 from tests.bpf.test_mutations import compiled
 
+pytestmark = pytest.mark.usefixtures("one_cpu")
+
 BAN_NS = 7 * SECOND
 
 

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The flood guard and answers to forged UDP queries: they leave strict as it is, and TCP its share."""
 
+import pytest
+
 from neurowall.model.reasons import Reason
 from tests.bpf.conftest import MakeFirewall
 from tests.bpf.flowworld import ACK, SYN, Ends, control, events
+
+pytestmark = pytest.mark.usefixtures("one_cpu")
 
 PER_SECOND = 8
 

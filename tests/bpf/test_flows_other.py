@@ -25,6 +25,8 @@ from tests.bpf.flowworld import (
 )
 from tests.bpf.harness import Firewall
 
+pytestmark = pytest.mark.usefixtures("one_cpu")
+
 OUT, FLOW, NEW, ERROR = Reason.OUT_OF_STATE, Reason.FLOW, Reason.DEFAULT, Reason.ICMP_ERROR
 
 
