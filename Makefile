@@ -26,7 +26,7 @@ OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.bpf.o,$(sort $(wildcard bpf/*.bpf.
 SHARED_HEADERS := bpf/neurowall.h bpf/benchmark.h
 PADDING_CHECKS := $(patsubst bpf/%.h,build/bpf/%.padding-ok,$(SHARED_HEADERS))
 
-.PHONY: help setup bench test test-soak test-kernels setup-test setup-vm lint format docs objects wheel lock clean
+.PHONY: help setup bench test test-soak test-kernels setup-test setup-vm lint format docs objects wheel lock openapi clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r name text; do \
@@ -97,6 +97,9 @@ wheel: setup ## build/dist/neurowall-*.whl, compiled objects included: a gateway
 
 lock: ## Write requirements.lock from pyproject.toml (UPGRADE=1: newest versions)
 	@tools/lock.sh $(if $(UPGRADE),--upgrade)
+
+openapi: ## Write docs/openapi.json, the description of the API, from its routes
+	@$(BIN)/python tools/openapi.py
 
 clean: ## Remove what was built; bench-results/ stays
 	@rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -51,6 +51,14 @@ class Application(FastAPI):
 
     gate: Gate | None = None
 
+    def openapi(self) -> dict[str, Any]:
+        """The description of the API, made when somebody asks for it."""
+        if not self.openapi_schema:
+            from neurowall.management.api.openapi.document import document
+
+            self.openapi_schema = document(self)
+        return self.openapi_schema
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if self.gate and scope["type"] == "http":
@@ -69,7 +77,8 @@ def create_app(
 ) -> FastAPI:
     """The whole API over *engine*, for peers of the unix socket and who has one of the *tokens*.
 
-    policies: what answers for policies instead of the engine. store: where tokens are if none are given.
+    policies: what answers for policies instead of the engine. store: what remembers, and where
+    tokens are if none are given.
     """
     app, answered = _bare_app(about), _taking_turns()
     tokens = tokens or (store.tokens if store else None)
@@ -78,7 +87,7 @@ def create_app(
     add_health(app, engine, about)
     add_status(app, engine, about, asked)
     add_bans(app, engine, answered)
-    add_ban_list(app, engine)
+    add_ban_list(app, engine, store.bans if store else None)
     add_lists(app, engine, answered)
     add_reload(app, engine, about, answered)
     add_policies(app, asked, answered)

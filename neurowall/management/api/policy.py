@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import Body, FastAPI, Header, Query, Request
-from pydantic import BeforeValidator, Field, StrictInt
+from pydantic import BeforeValidator, Field, StrictInt, WithJsonSchema
 from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.lockout import Session
@@ -37,10 +37,13 @@ def _read_confirm(given: object) -> float:
     return seconds
 
 
+_CONFIRM = {"type": "string", "pattern": "^[0-9]{1,5}[smh]?$", "description": "Seconds, or such as 60s, 5m."}
+
+
 class ApplyQuery(ChangeQuery):
     """How to apply. confirm: seconds until it is taken back unless confirmed; force: despite a lock-out."""
 
-    confirm: Annotated[float | None, BeforeValidator(_read_confirm)] = None
+    confirm: Annotated[float | None, BeforeValidator(_read_confirm), WithJsonSchema(_CONFIRM)] = None
     force: bool = False
     note: str = Field(default="", max_length=_MAX_NOTE)
 

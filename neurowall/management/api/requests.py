@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
 from starlette.responses import Response
 
 from neurowall.model.duration import MAX_TTL, format_duration, parse_duration
@@ -43,13 +43,24 @@ def _read_ttl(given: object) -> float | None:
     return float(seconds)
 
 
+_TTL = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TTL},
+        {"type": "string", "maxLength": 20, "pattern": "^[0-9]{1,10}[smhd]$"},
+        {"type": "null"},
+    ],
+    "description": "How long: seconds, or such as 90s, 15m, 12h, 7d.",
+    "examples": ["1h"],
+}
+
+
 class TimedAddresses(Addresses):
     """The body of block and allow. ttl: how long, as "90s", "15m", "12h", "7d" or seconds; absent: no end.
 
     reason: what for, in the history of bans and in the audit.
     """
 
-    ttl: Annotated[float | None, BeforeValidator(_read_ttl)] = None
+    ttl: Annotated[float | None, BeforeValidator(_read_ttl), WithJsonSchema(_TTL)] = None
     reason: str = Field(default="", max_length=MAX_REASON)
 
 

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partialmethod
+from functools import cache, partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,16 @@ from neurowall.logic.engine import Engine
 from neurowall.management import session
 from neurowall.management.api import server, sockets
 from neurowall.management.api.answers import About
-from neurowall.management.api.app import create_app
+from neurowall.management.api.app import Application, create_app
 from neurowall.management.api.asked import Peer
+from neurowall.management.api.openapi.document import published
 from neurowall.management.api.server import Listener
 from neurowall.management.instance import Instance
 from neurowall.model.counters import Counter
 from neurowall.model.interfaces import InterfaceStatus
 from neurowall.model.policy import load_policy
 from neurowall.model.reasons import Reason
+from tests.conformance import Description
 from tests.unit.logic.fake import FakeDataPlane
 from tests.unit.logic.faketables import FakeTables
 from tests.unit.management.commands import Cli
@@ -103,6 +105,12 @@ def about() -> About:
     return About("main", "1.2.3", {"wan0": "external", "lan0": "internal"}, capacity={"hosts4": 1000})
 
 
+@cache
+def described() -> Description:
+    """What the API promises; each answer that a test gets is held against it."""
+    return Description(published())
+
+
 @dataclass
 class Api:
     """An application as its clients see it; a bug in it is an answer, not an exception.
@@ -130,7 +138,13 @@ class Api:
             async with self.client() as client:
                 return await client.request(method, url, **more)
 
-        return asyncio.run(ask())
+        answer = asyncio.run(ask())
+        path = answer.request.url.path
+        if not isinstance(self.app, Application) or self.app.gate is None:
+            return answer  # the listener that has metrics only
+        wrong = described().problem_with(method, path, answer.status_code, answer.headers, answer.content)
+        assert not wrong, f"{wrong}; see management/api/openapi, and `make openapi`"
+        return answer
 
     get = partialmethod(request, "GET")
     post = partialmethod(request, "POST")

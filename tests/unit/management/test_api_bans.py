@@ -1,6 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from neurowall.data.store.store import Store
+from neurowall.logic.engine import Engine
+from neurowall.management.api.answers import About
+from neurowall.management.api.app import create_app
+from neurowall.model.history import BanChange
 from neurowall.model.limits import LimitBan
 from tests.unit.management.conftest import Api, StandIn, done, refused
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A real database, which is there."""
+    store = Store(f"sqlite:///{tmp_path}/neurowall.db", "gateway")
+    store.open()
+    assert store.problem is None
+    yield store
+    store.close()
+
+
+def until(wanted: Callable[[], bool]) -> None:
+    """Return when that is true: bans are written behind the change."""
+    deadline = time.monotonic() + 10
+    while not wanted():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.01)
 
 
 class TestBans:
@@ -51,3 +80,49 @@ class TestBans:
         body = {"addresses": ["198.51.100.7"], "reason": "x" * 201}
         problem = refused(api.post("/block", json=body), 422, "invalid-request")
         assert [each["field"] for each in problem["errors"]] == ["reason"]
+
+
+class TestHistory:
+    def test_without_a_database_bans_are_told_all_the_same(self, api: Api) -> None:
+        """The engine knows them; only their past is not told."""
+        done(api.post("/block", json={"addresses": ["198.51.100.7"]}))
+        answer = done(api.get("/bans"))
+        assert answer["history"] == "unavailable"
+        assert answer["bans"][0]["by"] is None
+        refused(api.get("/bans/history"), 503, "storage-unavailable")
+
+    def test_tells_who_when_and_why(self, engine: Engine, about: About, store: Store) -> None:
+        """From a real database, in pages."""
+        api = Api(create_app(engine, about, store=store))
+        engine.block(["198.51.100.7", "198.51.100.8"])
+        store.bans.record(
+            [
+                BanChange("198.51.100.7", "block", "operator-block", "uid:0 root", 1000.0, "scans"),
+                BanChange("192.0.2.9", "limit", "syn", "limit:syn", 1001.0, until=1061.0),
+            ]
+        )
+        until(lambda: len(store.bans.page(10).rows) == 2)
+        answer = done(api.get("/bans"))
+        first, second = answer["bans"]
+        assert (answer["history"], first["by"], first["reason"]) == ("ok", "uid:0 root", "scans")
+        assert first["since"] == "1970-01-01T00:16:40Z"
+        assert (second["by"], second["since"], second["reason"]) == (None, None, None)
+        page = done(api.get("/bans/history?limit=1"))
+        assert [(each["entry"], each["kind"], each["list"], each["limit"]) for each in page["bans"]] == [
+            ("192.0.2.9", "limit", None, "syn")
+        ]
+        rest = done(api.get("/bans/history", params={"limit": 1, "after": page["next"]}))
+        assert [each["entry"] for each in rest["bans"]] == ["198.51.100.7"]
+        assert rest["next"] is None
+        found = done(api.get("/bans/history?address=198.51.100.7"))
+        assert [each["entry"] for each in found["bans"]] == ["198.51.100.7"]
+
+    def test_of_a_database_that_is_away_is_unavailable(
+        self, engine: Engine, about: About, store: Store
+    ) -> None:
+        """And the bans are told."""
+        api = Api(create_app(engine, about, store=store))
+        engine.block(["198.51.100.7"])
+        store.close()
+        assert done(api.get("/bans"))["history"] == "unavailable"
+        refused(api.get("/bans/history"), 503, "storage-unavailable")
