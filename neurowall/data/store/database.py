@@ -43,6 +43,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._timeout = timeout
         self._file = Path(self.url.database or "") if self.is_sqlite else None
+        self._descriptors: dict[tuple[int, int], int] = {}  # of the file, and of those that it replaced
         self._may_create = True
         self.is_new = False  # the tables were made by this object
         self._setting_up = threading.Lock()
@@ -64,23 +65,11 @@ class Database:
             self._may_create = False
             return connection
 
-    def check(self, connection: Connection | None = None) -> None:
-        """Raise StorageUnavailable if the file is not the one that is open, or no database any more."""
+    def is_same(self, connection: Connection) -> bool:
+        """Whether *connection* is to the file that is there. Raises StorageUnavailable if that is useless."""
         if self._file is None:
-            return
-        try:
-            with self._file.open("rb", buffering=0) as file:
-                now, begins = os.fstat(file.fileno()), file.read(len(_MAGIC))
-        except FileNotFoundError as error:
-            raise StorageUnavailable(self._gone()) from error
-        known = connection.info.get("identity") if connection is not None else None
-        if known not in (None, (now.st_dev, now.st_ino)):
-            raise StorageUnavailable(f"{self.where} was replaced: it is being opened again")
-        # A new file is empty until its first checkpoint.
-        if begins not in (b"", _MAGIC):
-            raise StorageUnavailable(
-                f"{self.where} is damaged: put a copy in its place, or move it away and restart the daemon"
-            )
+            return True
+        return bool(connection.info.get("identity") == self._look(self._file))
 
     def interrupt(self, connection: Connection) -> None:
         """Make a statement that runs in another thread fail, also where the server does not answer."""
@@ -92,6 +81,11 @@ class Database:
                 # To cancel asks the server, which may be frozen; a socket that is shut ends the wait here.
                 with socket.socket(fileno=os.dup(raw.fileno())) as copy:
                     copy.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give up what is open, once no connection is."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
 
     def size(self, connection: Connection) -> int:
         """Bytes on disk: of the file and its log, or of our tables and their indexes."""
@@ -106,23 +100,47 @@ class Database:
         )
         return int(connection.execute(sizes, {"names": list(names)}).scalar_one())
 
-    def _gone(self) -> str:
-        return f"{self.where} is gone: put it back, or restart the daemon to begin a new one"
-
     def _prepare_file(self, file: Path) -> tuple[int, int]:
         """Make the file if this is the first time; its device and inode. SQLite itself may not create any."""
         if self._may_create:
             with contextlib.suppress(FileExistsError):
                 file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        return self._look(file)
+
+    def _look(self, file: Path) -> tuple[int, int]:
+        """Device and inode. Raises StorageUnavailable if it is gone, damaged, or not to be written."""
         try:
             found = file.stat()
         except FileNotFoundError as error:
-            raise StorageUnavailable(self._gone()) from error
+            problem = "is gone: put it back, or restart the daemon to begin a new one"
+            raise StorageUnavailable(f"{self.where} {problem}") from error
         if not stat.S_ISREG(found.st_mode):
             raise StorageUnavailable(f"{self.where} is no file: name one in --database")
-        self.check()
-        return found.st_dev, found.st_ino
+        self._check_writable(file)
+        identity = (found.st_dev, found.st_ino)
+        # A new file is empty until its first checkpoint.
+        if os.pread(self._reading(file, identity), len(_MAGIC), 0) not in (b"", _MAGIC):
+            problem = "is damaged: put a copy in its place, or move it away and restart the daemon"
+            raise StorageUnavailable(f"{self.where} {problem}")
+        return identity
+
+    def _reading(self, file: Path, identity: tuple[int, int]) -> int:
+        """A descriptor to read the file with, which stays open.
+
+        To close any descriptor of a file gives up all locks that a process holds on it (fcntl(2)). Those are
+        SQLite's: another process would take itself for the last one that uses the file, and delete its log.
+        """
+        if identity not in self._descriptors:
+            self._descriptors[identity] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        return self._descriptors[identity]
+
+    def _check_writable(self, file: Path) -> None:
+        """SQLite writes beside the file too. Root may write anywhere but where a mount is read-only."""
+        if not os.access(file, os.W_OK) or not os.access(file.parent, os.W_OK):
+            raise StorageUnavailable(
+                f"{self.where} is read-only: mount its file system for writing, or give it to the daemon"
+            )
 
     def _check_schema(self, connection: Connection) -> None:
         """Bring an older schema up to date, make a missing one, refuse a newer one."""
@@ -155,7 +173,7 @@ class Database:
         schema.metadata.create_all(connection)
         connection.execute(
             text(
-                "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+                "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL, "
                 "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
             )
         )

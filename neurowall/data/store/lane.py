@@ -148,6 +148,11 @@ class Lane:
         return self._problem
 
     @property
+    def is_alive(self) -> bool:
+        """Whether its thread has not ended."""
+        return self._thread.is_alive()
+
+    @property
     def in_thread(self) -> bool:
         """Whether the caller is this lane."""
         return threading.current_thread() is self._thread
@@ -298,8 +303,10 @@ class Lane:
 
     def _connected(self) -> Connection:
         if self._connection is not None:
-            self._database.check(self._connection)
-            return self._connection
+            if self._database.is_same(self._connection):
+                return self._connection
+            log.warning("%s was replaced: it is opened again", self._database.where)
+            self._disconnect()
         connection = self._database.connect(writes=self._writes)
         self._connection, self._since = connection, time.monotonic()
         with connection.begin():

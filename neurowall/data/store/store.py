@@ -87,6 +87,8 @@ class Store:
             return
         self._writer.stop(self._deadline)
         self._reader.stop(self._deadline)
+        if not (self._writer.is_alive or self._reader.is_alive):
+            self._database.close()
         if left := self.audit.queued:
             log.error("%d rows of the audit were not written: the database was away until the end", left)
 
