@@ -27,6 +27,8 @@ for object in build/bpf/*.bpf.o; do
     "${LLVM_STRIP:-llvm-strip}" -g -o "$stage/neurowall/objects/$(basename "$object")" "$object"
 done
 
+cp bpf/*.bcc.c "$stage/neurowall/objects/" # what bcc compiles where it runs
+
 mkdir -p "$into"
 rm -f "$into"/neurowall-*.whl
 .venv/bin/python -m pip -qq --disable-pip-version-check --no-input wheel --no-deps --no-build-isolation --no-index \

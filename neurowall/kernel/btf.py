@@ -73,8 +73,10 @@ class Btf:
     sections: Mapping[str, Mapping[str, str]]  # '.rodata' -> variable -> type
 
 
-@dataclass(frozen=True)
-class _Type:
+@dataclass(frozen=True, slots=True)
+class Type:
+    """One type as it is encoded."""
+
     name: str
     kind: int
     flag: bool  # bit fields in a struct, signed values in an enum
@@ -82,29 +84,29 @@ class _Type:
     words: tuple[int, ...]
 
 
-class _Types:
+class Types:
     """Every type by its id; 0 is void."""
 
     def __init__(self, data: bytes, strings: bytes) -> None:
         self._strings = strings
-        self._all = [_Type("void", 0, flag=False, target=0, words=())]
+        self._all = [Type("void", 0, flag=False, target=0, words=())]
         at = 0
         while at < len(data):
             name, info, target = struct.unpack_from(_ORDER + "3I", data, at)
             kind, elements = info >> 24 & 0x1F, info & 0xFFFF
             count = _WORDS_ONCE.get(kind, 0) + _WORDS_EACH.get(kind, 0) * elements
             words = struct.unpack_from(f"{_ORDER}{count}I", data, at + 12)
-            self._all.append(_Type(self._string(name), kind, bool(info >> 31), target, words))
+            self._all.append(Type(self._string(name), kind, bool(info >> 31), target, words))
             at += 12 + 4 * count
 
     def _string(self, offset: int) -> str:
         return self._strings[offset : self._strings.index(0, offset)].decode()
 
-    def named(self, kind: int) -> dict[str, _Type]:
+    def named(self, kind: int) -> dict[str, Type]:
         """The types of one kind that have a name."""
         return {found.name: found for found in self._all if found.kind == kind and found.name}
 
-    def resolve(self, index: int) -> _Type:
+    def resolve(self, index: int) -> Type:
         """The type behind typedefs and qualifiers."""
         found = self._all[index]
         while found.kind == _TYPEDEF or found.kind in _QUALIFIERS:
@@ -132,12 +134,12 @@ class _Types:
             return f"{base}[{found.words[2]}]{bracket}{inner}"
         return _KEYWORDS.get(found.kind, "") + found.name
 
-    def elements(self, found: _Type) -> list[tuple[str, int, int]]:
+    def elements(self, found: Type) -> list[tuple[str, int, int]]:
         """Of a struct, (name, type id, bit offset) of each field; of an enum64, its values' halves."""
         triples = zip(found.words[::3], found.words[1::3], found.words[2::3], strict=True)
         return [(self._string(name), first, second) for name, first, second in triples]
 
-    def structure(self, found: _Type) -> Struct:
+    def structure(self, found: Type) -> Struct:
         """A struct's fields; a bit field is placed at the byte it starts in."""
         mask = 0xFFFFFF if found.flag else 0xFFFFFFFF
         members = [
@@ -146,13 +148,13 @@ class _Types:
         ]
         return Struct(found.name, found.target, tuple(members))
 
-    def enum(self, found: _Type) -> dict[str, int]:
+    def enum(self, found: Type) -> dict[str, int]:
         """An enum's values; of the 32-bit kind, which is all that C89 enumerators need."""
         pairs = zip(found.words[::2], found.words[1::2], strict=True)
         signed = 1 << 31 if found.flag else 1 << 32
         return {self._string(name): value - (1 << 32) * (value >= signed) for name, value in pairs}
 
-    def variables(self, found: _Type) -> list[tuple[str, int]]:
+    def variables(self, found: Type) -> list[tuple[str, int]]:
         """(name, type id) of each variable in a data section."""
         return [(self._all[index].name, self._all[index].target) for index in found.words[::3]]
 
@@ -190,17 +192,21 @@ def _section(file: bytes, wanted: bytes) -> bytes:
     raise BtfError(f"it has no section {wanted.decode()}: compile with clang -g")
 
 
-def _types(file: bytes) -> _Types:
+def _types(file: bytes) -> Types:
     if file[:6] != b"\x7fELF\x02" + (b"\x01" if _ORDER == "<" else b"\x02"):
         raise BtfError("it is not a 64-bit ELF object of this machine's byte order")
-    data = _section(file, b".BTF")
+    return parse(_section(file, b".BTF"))
+
+
+def parse(data: bytes) -> Types:
+    """The types of BTF as it is in an object's section, or in /sys/kernel/btf."""
     magic, length = struct.unpack_from(_ORDER + "H2xI", data)
     if magic != _MAGIC:
-        raise BtfError(f"its .BTF section starts with {magic:#x}, not {_MAGIC:#x}")
+        raise BtfError(f"its BTF starts with {magic:#x}, not {_MAGIC:#x}")
     at, size, strings, strings_size = (
         length * (i % 2 == 0) + word for i, word in enumerate(struct.unpack_from(_ORDER + "4I", data, 8))
     )
-    return _Types(data[at : at + size], data[strings : strings + strings_size])
+    return Types(data[at : at + size], data[strings : strings + strings_size])
 
 
 def read(path: Path) -> Btf:

@@ -20,3 +20,11 @@ def path(name: str) -> Path:
             return found
     searched = ", ".join(str(folder) for folder in folders)
     raise FileNotFoundError(f"{name}.bpf.o is not in {searched}: run 'make objects' in a source tree")
+
+
+def source(name: str) -> Path:
+    """The file bpf/<name>.bcc.c, which bcc compiles where it runs: from the wheel, or a source tree."""
+    for folder in (_PACKAGED, _BUILT.parent.parent / "bpf"):
+        if (found := folder / f"{name}.bcc.c").is_file():
+            return found
+    raise FileNotFoundError(f"{name}.bcc.c did not come with Neurowall: install it again")

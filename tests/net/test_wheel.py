@@ -25,6 +25,7 @@ def test_the_wheel_holds_all_of_the_packages(installed: Installed) -> None:
     ).stdout.splitlines()
     wanted = {f"bench/{name}" if name.startswith("scenarios/") else name for name in listing}
     wanted |= {f"neurowall/objects/{path.name}" for path in (TREE / "build/bpf").glob("*.bpf.o")}
+    wanted |= {f"neurowall/objects/{path.name}" for path in (TREE / "bpf").glob("*.bcc.c")}
     with zipfile.ZipFile(installed.wheel) as wheel:
         assert wanted - set(wheel.namelist()) == set()
 

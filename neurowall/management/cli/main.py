@@ -32,6 +32,7 @@ from neurowall.management.cli.output import working
 from neurowall.management.cli.policy import policy_app
 from neurowall.management.cli.token import token_app
 from neurowall.management.cli.top import top_app
+from neurowall.management.cli.trace import trace_app
 from neurowall.management.instance import DEFAULT_STATE_DIR, DEFAULT_USER
 
 app = typer.Typer(
@@ -226,6 +227,7 @@ def down(call: Call) -> None:
 app.add_typer(look_app)
 app.add_typer(top_app)
 app.add_typer(events_app)
+app.add_typer(trace_app)
 app.add_typer(edit_app)
 app.add_typer(bans_app, name="bans")
 app.add_typer(lists_app, name="lists")
