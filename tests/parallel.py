@@ -3,7 +3,7 @@
 
 `make test` runs pytest with two. What measures, floods or waits in namespaces (FIRST) stays in one worker, in
 order, and goes before the rest: it is timed, and much of its time is waiting. The others only compute, at
-the lowest priority: they take what the first ones leave.
+a lower priority: a tenth of a CPU that the first ones want, and all that they leave.
 """
 
 import os
@@ -12,7 +12,7 @@ import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 FIRST = ("tests/bench/", "tests/net/", "tests/services/")
-NORMAL, LOWEST = os.getpriority(os.PRIO_PROCESS, 0), 19
+NORMAL, LOWER = os.getpriority(os.PRIO_PROCESS, 0), 10
 
 
 def is_first(nodeid: str) -> bool:
@@ -36,4 +36,4 @@ def scheduler(config: pytest.Config, log: object) -> Scheduling:
 def take_turns(item: pytest.Item) -> None:
     """Give a test of a worker its priority. Only root may raise it, and nobody else can run FIRST."""
     if hasattr(item.config, "workerinput") and os.geteuid() == 0:
-        os.setpriority(os.PRIO_PROCESS, 0, NORMAL if is_first(item.nodeid) else LOWEST)
+        os.setpriority(os.PRIO_PROCESS, 0, NORMAL if is_first(item.nodeid) else LOWER)
