@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from bench.sut.base import Rules, System
 
 if TYPE_CHECKING:
+    from bench.operations.https import Remote
     from bench.rulebook import Rulebook
     from bench.testbed.base import Chain
 
@@ -50,6 +51,20 @@ class Policed(Protocol):
 
     def command(self, book: Rulebook) -> None:
         """The same from a file, by the operator's command."""
+
+
+@runtime_checkable
+class Remoted(Protocol):
+    """A system whose API operators elsewhere use too."""
+
+    def listen(self) -> None:
+        """Serve them; to be called before `load`."""
+
+    def remote(self) -> Remote:
+        """One of them, who connects with the first request; SutError if nobody listens. To be closed."""
+
+    def open_files(self) -> tuple[str, ...]:
+        """Names of the files that its daemon has open."""
 
 
 class Operated(Protocol):

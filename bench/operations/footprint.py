@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
-from bench.operations.base import Operated
+from bench.operations.asking import remote_of
+from bench.operations.base import Operated, Remoted
+from bench.operations.https import Console
 from bench.operations.lists import successor
 from bench.operations.records import Observation
-from bench.operations.site import Site
+from bench.operations.site import Site, SiteError
 from bench.sut.base import SutError
 
 if TYPE_CHECKING:
     from bench.operations.scenario import Footprint
 
+SERVED = 5.0
+"""Seconds for which a console is looked at before its gateway is weighed."""
+DATABASE = "neurowall.db"
 REST = 1.0
 """Seconds after the last change, in which what is not needed any more is given back."""
 _INTERVAL = 0.1
@@ -25,14 +32,15 @@ def footprint(site: Site, task: Footprint, peak: Peak) -> Observation:
     """Replace the list as often as asked, and weigh; `peak` has watched since before the load."""
     _replace(site, task)
     site.gate()
-    time.sleep(REST)
-    peak.stop()
+    with _console(site) if task.served else contextlib.nullcontext():
+        time.sleep(SERVED if task.served else REST)
+        peak.stop()
+        found = {
+            "daemon_pss_mib": site.operated.process_mib(),
+            "kernel_maps_mib": site.operated.kernel_mib(),
+        }
     samples: dict[str, list[float]] = {}
     wanting: dict[str, str] = {}
-    found = {
-        "daemon_pss_mib": site.operated.process_mib(),
-        "kernel_maps_mib": site.operated.kernel_mib(),
-    }
     for metric, value in found.items():
         if isinstance(value, str):
             wanting[metric] = value
@@ -51,6 +59,20 @@ def footprint(site: Site, task: Footprint, peak: Peak) -> Observation:
         gates=site.take_gates(),
         wanting=wanting,
     )
+
+
+@contextlib.contextmanager
+def _console(site: Site) -> Iterator[None]:
+    """Somebody looks at the gateway meanwhile, which has its database open: SiteError if it has not."""
+    with contextlib.closing(remote_of(site)) as asks, contextlib.closing(remote_of(site)) as follows:
+        console = Console(asks, follows)
+        with console.open():
+            yield
+            opened = site.operated.open_files() if isinstance(site.operated, Remoted) else ()
+            if not any(DATABASE in name for name in opened):
+                raise SiteError(f"{site.operated.name} has no {DATABASE} open")
+        if not console.answers:
+            raise SiteError("the console got no answer")
 
 
 def _replace(site: Site, task: Footprint) -> None:

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from bench.operations.base import Operated
+from bench.operations.asking import remote_of
+from bench.operations.base import Operated, Verb
 from bench.operations.lists import Succession, strangers, successor, text4
 from bench.operations.probing import ProbeStream
 from bench.operations.rate import Meter
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from bench.operations.scenario import Ban, Load, Replace
     from neurowall.model.entries import Array
 
+Change = Callable[[Verb, Sequence[str]], None]
 TRIES = 3
 """How often a ban is begun whose probes were disturbed before it."""
 SPARE = 1.3
@@ -55,13 +59,14 @@ def ban(site: Site, task: Ban) -> Observation:
     targets = strangers(site.rules.entries, count, site.near(), site.rng)
     effective: list[float] = []
     answers: list[float] = []
-    site.operated.change("block", text4(targets[:1]))  # opens the connection
-    site.operated.change("unblock", text4(targets[:1]))
-    for number in range(count):
-        took, answered = _ban_one(site, task, number, targets)
-        effective.append(1e3 * took)
-        answers.append(1e3 * answered)
-    site.operated.change("unblock", text4(targets))
+    with _operator(site, task) as change:
+        change("block", text4(targets[:1]))  # opens the connection
+        change("unblock", text4(targets[:1]))
+        for number in range(count):
+            took, answered = _ban_one(site, task, targets[number : number + 1], change)
+            effective.append(1e3 * took)
+            answers.append(1e3 * answered)
+        change("unblock", text4(targets))
     site.gate()
     site.tell(f"{site.operated.name}: {count} bans, the slowest effective in {max(effective):.1f} ms")
     return Observation(
@@ -74,15 +79,24 @@ def ban(site: Site, task: Ban) -> Observation:
     )
 
 
-def _ban_one(site: Site, task: Ban, number: int, targets: Array) -> tuple[float, float]:
+@contextmanager
+def _operator(site: Site, task: Ban) -> Iterator[Change]:
+    """Who bans: root of the gateway, or somebody elsewhere."""
+    if not task.https:
+        yield site.operated.change
+        return
+    with contextlib.closing(remote_of(site)) as remote:
+        yield remote.change
+
+
+def _ban_one(site: Site, task: Ban, source: Array, change: Change) -> tuple[float, float]:
     """Seconds until the first blocked probe was sent, and until the answer was there."""
-    source = targets[number : number + 1]
     for _ in range(TRIES):
         with ProbeStream(site.chain, source, task.pps) as stream:
             if not stream.await_passing(PATIENCE):
                 continue
             began = time.monotonic()
-            site.operated.change("block", text4(source))
+            change("block", text4(source))
             answered = time.monotonic()
             if not stream.await_blocked(PATIENCE):
                 raise SiteError(f"a banned source was still not blocked after {PATIENCE:g} s")

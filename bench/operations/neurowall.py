@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import httpx
 
 from bench.measure import memory
+from bench.operations import https
 from bench.operations.base import COMMAND_SECONDS, Room, Verb
 from bench.rulebook import beginning
 from bench.sut.base import Rules, RulesetRejected, SutError, excerpt
@@ -38,11 +40,50 @@ class OperatedNeurowall:
         self._daemon: Process | None = None
         self._client: httpx.Client | None = None
         self._files = 0
+        self._certificate: https.Certificate | None = None
+        self._listens = self._ruled = False
+
+    def listen(self) -> None:
+        """Have the daemon serve HTTPS at its inner address."""
+        self._listens = True
+
+    def remote(self) -> https.Remote:
+        """A client at the server's side, or on the gateway itself where rules let nobody in."""
+        if self._certificate is None or self._chain is None or self._daemon is None:
+            raise SutError(f"{self.name} listens to nobody: call listen() and load() first")
+        chain = self._chain
+        place = chain.gateway if self._ruled else chain.server
+        return https.Remote(place, chain.gateway_out.v4, self._certificate.certificate, self._token())
+
+    def open_files(self) -> tuple[str, ...]:
+        """By its descriptors."""
+        found = []
+        for descriptor in Path(f"/proc/{self.daemon.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found.append(str(descriptor.readlink()))
+        return tuple(found)
+
+    def _token(self) -> str:
+        """Made as root of the gateway does."""
+        body = {"name": "bench", "scopes": list(https.SCOPES)}
+        with connect(self.socket) as client:
+            answer = client.post("/tokens", json=body)
+        if not answer.is_success:
+            raise SutError(f"{self.name}: POST /tokens said {answer.status_code}: {excerpt(answer.text)}")
+        return str(answer.json()["token"])
 
     def load(self, chain: Chain, rules: Rules, room: int) -> float:
         """Start the daemon, then `neurowall lists load`."""
         run = self._run = chain.run
         self._chain = chain
+        self._ruled = rules.book is not None
+        if self._listens:
+            made = self._certificate = https.make_certificate(
+                run.make_directory(f"{self.name}-tls"), chain.gateway_out.v4
+            )
+            where = f"{chain.gateway_out.v4}:{https.PORT}"
+            keys = ("--tls-cert", str(made.certificate), "--tls-key", str(made.key))
+            self.system.options = ("--listen", where, *keys)
         before = list(run.processes)
         first = EntrySet(*(rules.entries.family(f).take(slice(0, 1)) for f in (4, 6)))
         more = {"hosts4": rules.counts["hosts4"] + room if room else 0}

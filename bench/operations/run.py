@@ -13,8 +13,8 @@ import numpy as np
 
 from bench.evaluate import derive
 from bench.lists import Counts
-from bench.operations import churn, evaluate, footprint, loading, policy
-from bench.operations.base import Operated
+from bench.operations import asking, churn, evaluate, footprint, https, loading, policy
+from bench.operations.base import Operated, Remoted
 from bench.operations.footprint import Peak
 from bench.operations.records import Observation, Writer
 from bench.operations.scenario import (
@@ -24,8 +24,11 @@ from bench.operations.scenario import (
     Churn,
     Footprint,
     Operations,
+    Paired,
     Profile,
+    Read,
     Replace,
+    Scrape,
     Task,
 )
 from bench.operations.site import EXPECTED, Site, SiteError
@@ -49,7 +52,7 @@ BANS_SPARE = 1000
 # each replacement (files included), a ban, and gates.
 _GATEWAY, _ENTRY, _REPLACED, _BAN, _TASK = 1.5, 4e-6, 8e-6, 0.04, 0.1
 _RIVALS_ENTRY = 6e-6
-_APPLY, _CHANGE = 2.0, 0.2
+_APPLY, _CHANGE, _SCRAPE = 2.0, 0.2, 0.02
 
 Cell = tuple[str, str]
 
@@ -121,19 +124,28 @@ def _seconds_at(system: str, entries: int, tasks: tuple[Task, ...], profile: Pro
 
 def _task_seconds(task: Task, entries: int, profile: Profile, blocks: int) -> float:
     """Of one of so many blocks."""
-    if isinstance(task, Ban):
-        return _TASK + _BAN * profile.bans / blocks
-    if isinstance(task, Replace):
-        wanted = task.packets_share * profile.packets / blocks / task.pps
-        return entries * _REPLACED + max(1.1 * wanted, 1 + loading.FIRST_FITS * entries * _ENTRY)
-    if isinstance(task, Footprint):
-        return footprint.REST + task.replacements * entries * _REPLACED
-    if isinstance(task, Apply | Change):
-        each, count = (_APPLY, profile.applies) if isinstance(task, Apply) else (_CHANGE, profile.changes)
-        return each * count / blocks
-    if isinstance(task, Churn):
-        return 3 * profile.rounds * profile.trial_seconds
-    return _TASK
+    match task:
+        case Ban():
+            found = _TASK + _BAN * profile.bans / blocks
+        case Replace():
+            wanted = task.packets_share * profile.packets / blocks / task.pps
+            found = entries * _REPLACED + max(1.1 * wanted, 1 + loading.FIRST_FITS * entries * _ENTRY)
+        case Footprint():
+            rest = footprint.SERVED if task.served else footprint.REST
+            found = rest + task.replacements * entries * _REPLACED
+        case Apply():
+            found = _APPLY * profile.applies / blocks
+        case Change():
+            found = _CHANGE * profile.changes / blocks
+        case Churn():
+            found = 3 * profile.rounds * profile.trial_seconds
+        case Read():
+            found = 2 * profile.rounds * profile.trial_seconds
+        case Scrape():
+            found = _APPLY + (_SCRAPE + task.pause) * profile.scrapes / blocks
+        case _:
+            found = _TASK
+    return found
 
 
 @dataclass
@@ -208,7 +220,7 @@ class _Work:
                 self._say("refused", f"block {block + 1}: {system} at {point}: {task.operation}: {error}")
                 problem = str(error)
                 yield Observation(block, system, point, task.operation, problem=problem)
-                if isinstance(task, Churn):
+                if isinstance(task, Paired):
                     yield Observation(block, system, task.base, task.operation, problem=problem)
 
     def _site(self, undo: contextlib.ExitStack, run: Run, block: int, system: str, point: str) -> Site:
@@ -233,6 +245,8 @@ class _Work:
 
     def _enter(self, undo: contextlib.ExitStack, site: Site, tasks: tuple[Task, ...]) -> Peak | None:
         """Load the list; memory is watched from before that where it is asked for."""
+        if any(task.remote for task in tasks) and isinstance(site.operated, Remoted):
+            site.operated.listen()
         weighed = any(isinstance(task, Footprint) for task in tasks)
         peak = undo.enter_context(Peak(site.operated)) if weighed else None
         site.load(_room(tasks))
@@ -250,12 +264,15 @@ _OPERATIONS: Mapping[str, Callable[[Site, Any], Observation]] = {
     "replace": loading.replace,
     "apply": policy.apply,
     "change": policy.change,
+    "scrape": asking.scrape,
 }
 
 
 def _perform(site: Site, task: Task, peak: Peak | None) -> tuple[Observation, ...]:
     if isinstance(task, Churn):
         return churn.churn(site, task)
+    if isinstance(task, Read):
+        return asking.read(site, task)
     if not isinstance(task, Footprint):
         return (_OPERATIONS[task.operation](site, task),)
     if peak is None:
@@ -282,9 +299,10 @@ def _skipped(scenario: Operations, profile: ProfileName, session: Session) -> di
         for system in scenario.systems_at(point):
             if not scenario.metrics_of(system, point, profile):
                 found[system, point] = f"not in profile {profile}"
-            elif scenario.tasks_at(system, point, profile):
+            elif tasks := scenario.tasks_at(system, point, profile):
                 rules = _rules(session, spec)
-                if why := SYSTEMS[system]().system.available(rules):
+                why = https.available() if any(task.remote for task in tasks) else None
+                if why := why or SYSTEMS[system]().system.available(rules):
                     found[system, point] = why
     return found
 

@@ -18,12 +18,13 @@ from bench.scenario import Question
 
 OPERATED: tuple[str, ...] = ("neurowall", "neurowall-classic", "nft-set", "ipset")
 """Systems that a list can be loaded into, replaced in and taken off."""
-BANNING: tuple[str, ...] = ("neurowall", "neurowall-classic")
+SERVING: tuple[str, ...] = ("neurowall", "neurowall-classic")
+"""Systems with an API."""
 POLICED: tuple[str, ...] = ("neurowall", "neurowall-classic", "nft-linear")
 """Systems whose stateful rules can be replaced."""
 CHANGING: tuple[str, ...] = ("neurowall", "neurowall-classic", "nft-set")
 
-Operation = Literal["load", "ban", "replace", "footprint", "churn", "apply", "change"]
+Operation = Literal["load", "ban", "replace", "footprint", "churn", "apply", "change", "read", "scrape"]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -32,6 +33,11 @@ class _Task(Model):
     systems: tuple[SystemName, ...] | None = Field(None, description="only these (default: all)")
     profiles: tuple[ProfileName, ...] = Field(PROFILES, description="only in these profiles (default: all)")
     blocks: int | None = Field(None, ge=2, description="only in the first so many blocks (default: all)")
+
+    @property
+    def remote(self) -> bool:
+        """Whether it needs the API over TLS."""
+        return False
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -46,6 +52,18 @@ class _Task(Model):
     def metrics_at(self, point: str) -> tuple[str, ...]:
         """What it measures at that point."""
         return self.metrics if point in self.points else ()
+
+
+class Paired(_Task):
+    """One that is measured with something at its point, and without it at its base: the control."""
+
+    base: str = Field(description="the point without it; its rules are the same")
+
+    @model_validator(mode="after")
+    def _one_point(self) -> Self:
+        if len(self.points) != 1:
+            raise wrong("it has one point, and its base", "points")
+        return self
 
 
 class Load(_Task):
@@ -64,6 +82,12 @@ class Ban(_Task):
 
     operation: Literal["ban"]
     pps: int = Field(1000, ge=100, le=5000, description="probes a second of the source that is to be banned")
+    https: bool = Field(False, description="over TLS from another machine, with a token")
+
+    @property
+    def remote(self) -> bool:
+        """As the scenario says."""
+        return self.https
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -73,7 +97,7 @@ class Ban(_Task):
     @property
     def able(self) -> tuple[str, ...]:
         """Those with a connection to keep alive."""
-        return BANNING
+        return SERVING
 
 
 class Replace(_Task):
@@ -97,6 +121,12 @@ class Footprint(_Task):
     operation: Literal["footprint"]
     replacements: int = Field(0, ge=0, le=20)
     common: float = Field(0.5, gt=0, lt=1)
+    served: bool = Field(False, description="while the API over TLS and the console serve somebody")
+
+    @property
+    def remote(self) -> bool:
+        """As the scenario says."""
+        return self.served
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -104,11 +134,10 @@ class Footprint(_Task):
         return ("daemon_pss_mib", "daemon_peak_mib", "kernel_maps_mib")
 
 
-class Churn(_Task):
+class Churn(Paired):
     """A flood of listed sources with and without changes to other addresses, in interleaved pairs."""
 
     operation: Literal["churn"]
-    base: str = Field(description="the point without changes; its rules are the same")
     rate: int = Field(10_000, ge=1, description="changes a second to make")
     batch: int = Field(500, ge=1, le=10_000, description="changes in one request")
     pool: int = Field(20_000, ge=2, le=200_000, description="addresses that come and go")
@@ -117,8 +146,6 @@ class Churn(_Task):
     def _drawable(self) -> Self:
         if 2 * self.batch > self.pool:
             raise wrong(f"must hold at least two batches of {self.batch}", "pool")
-        if len(self.points) != 1:
-            raise wrong("a churn has one point, and its base", "points")
         return self
 
     @property
@@ -171,19 +198,74 @@ class Change(_Task):
         return POLICED
 
 
-Task = Annotated[Load | Ban | Replace | Footprint | Churn | Apply | Change, Field(discriminator="operation")]
+class Read(Paired):
+    """Pages of the API asked for over TLS while a flood of listed sources is dropped, and without one.
+
+    Over one kept-alive connection, at a rate; from the moment at which each was due until its answer.
+    """
+
+    operation: Literal["read"]
+    per_second: int = Field(100, ge=1, le=1000)
+
+    @property
+    def remote(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What it took, and what was dropped meanwhile."""
+        return ("read_ms", "read_p50_ms", "drop_mpps")
+
+    @property
+    def able(self) -> tuple[str, ...]:
+        """Those with an API."""
+        return SERVING
+
+    def metrics_at(self, point: str) -> tuple[str, ...]:
+        """At its base nothing is dropped."""
+        return ("read_ms", "read_p50_ms") if point == self.base else super().metrics_at(point)
+
+
+class Scrape(_Task):
+    """All metrics over TLS, again and again, with the point's list and rules in force."""
+
+    operation: Literal["scrape"]
+    pause: float = Field(0.02, ge=0, le=60, description="seconds between two")
+
+    @property
+    def remote(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """From the request to the whole answer."""
+        return ("scrape_ms", "scrape_p50_ms")
+
+    @property
+    def able(self) -> tuple[str, ...]:
+        """Those with an API."""
+        return SERVING
+
+
+Task = Annotated[
+    Load | Ban | Replace | Footprint | Churn | Apply | Change | Read | Scrape,
+    Field(discriminator="operation"),
+]
 
 
 class Profile(Model):
     """How long a run takes: so many fresh gateways of each system and point, and what is done on each."""
 
     blocks: int = Field(ge=2, le=200)
-    rounds: int = Field(1, ge=1, le=200, description="pairs of trials of a churn")
-    trial_seconds: float = Field(1.0, gt=0.01, le=3600, description="of each trial of a churn")
+    rounds: int = Field(1, ge=1, le=200, description="pairs of trials of a churn or of reads")
+    trial_seconds: float = Field(1.0, gt=0.01, le=3600, description="of each of these trials")
     bans: int = Field(1, ge=1, le=100_000, description="in all blocks together")
     applies: int = Field(1, ge=1, le=10_000, description="of whole policies, in all blocks together")
     changes: int = Field(1, ge=1, le=100_000, description="of one stateful rule, in all blocks together")
     packets: int = Field(1, ge=1, description="probes during replacements, in all blocks together")
+    scrapes: int = Field(1, ge=1, le=100_000, description="of all metrics, in all blocks together")
 
 
 class Profiles(Model):
@@ -213,18 +295,20 @@ class Operations(Question):
         return self
 
     def _check_task(self, number: int, task: Task) -> None:
-        named = (*task.points, task.base) if isinstance(task, Churn) else task.points
+        named = (*task.points, task.base) if isinstance(task, Paired) else task.points
         for point in named:
             if point not in self.points:
                 raise wrong(f"there is no point '{point}'", "tasks", number, "points")
-            if isinstance(task, Churn) and self.points[point].counts != self.points[task.base].counts:
-                raise wrong("must have the same rules as the churn's point", "tasks", number, "base")
+            if isinstance(task, Paired) and self.points[point].counts != self.points[task.base].counts:
+                raise wrong(
+                    f"must have the same rules as the {task.operation}'s point", "tasks", number, "base"
+                )
             spec, of_rules = self.points[point], isinstance(task, Apply | Change)
-            if of_rules != (spec.rules is not None):
+            if of_rules != (spec.rules is not None) and not isinstance(task, Scrape):
                 raise wrong(f"'{point}' must have stateful rules, or none of its tasks", "tasks", number)
             if of_rules and (spec.rules or 0) <= SMALLEST:
                 raise wrong(f"'{point}' needs more than {SMALLEST} rules", "tasks", number, "points")
-            if not of_rules and not isinstance(task, Footprint) and not spec.hosts4:
+            if not of_rules and not isinstance(task, Footprint | Scrape) and not spec.hosts4:
                 raise wrong(f"'{point}' needs IPv4 hosts to probe from", "tasks", number, "points")
         for system in task.systems or ():
             if system not in self.systems:
@@ -259,8 +343,8 @@ class Operations(Question):
         )
 
     def metrics_of(self, system: str, point: str, profile: ProfileName | None = None) -> tuple[str, ...]:
-        """What is measured of a system at a point; that of a churn's base comes from the churn."""
-        bases = [t.points[0] for t in self.tasks if isinstance(t, Churn) and t.base == point]
+        """What is measured of a system at a point; that of a base comes from its task."""
+        bases = [t.points[0] for t in self.tasks if isinstance(t, Paired) and t.base == point]
         tasks = [task for at in (point, *bases) for task in self.tasks_at(system, at, profile)]
         return tuple(dict.fromkeys(metric for task in tasks for metric in task.metrics_at(point)))
 

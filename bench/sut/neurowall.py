@@ -55,6 +55,8 @@ class Neurowall:
     def __init__(self, engine: Engine = "buckets", name: str | None = None) -> None:
         self.name = name or ("neurowall" if engine == "buckets" else f"neurowall-{engine}")
         self.engine = engine
+        self.options: tuple[str, ...] = ()
+        """Of `neurowall run`, beside those of every daemon."""
         self._chain: Chain | None = None
         self._daemon: Process | None = None
         self._directory: Path | None = None
@@ -138,7 +140,7 @@ class Neurowall:
         config.write_text(self._policy, encoding="utf-8")
         shared = ["--instance", INSTANCE, "--run-dir", str(directory)]
         argv = [*_command(), *shared, "run", "--config", str(config)]
-        argv += ["--netns", chain.gateway.name, "--state-dir", str(directory / "state")]
+        argv += ["--netns", chain.gateway.name, "--state-dir", str(directory / "state"), *self.options]
         self._daemon = _spawn(chain, argv, self.name)
         transport = httpx.HTTPTransport(uds=str(directory / INSTANCE / "api.sock"))
         self._client = httpx.Client(transport=transport, base_url="http://neurowall", timeout=_LOAD_SECONDS)

@@ -298,7 +298,7 @@ def test_an_unknown_scenario_suggests_the_nearest() -> None:
     with pytest.raises(ScenarioError, match="did you mean 'drop-flood'"):
         scenario.locate("dropflood")
     with pytest.raises(
-        ScenarioError, match=r"known: all-features, drop-flood, .*forward-clean, .*rule-scaling"
+        ScenarioError, match=r"known: all-features, .*drop-flood, .*forward-clean, .*rule-scaling"
     ):
         scenario.locate("xyz")
     with pytest.raises(ScenarioError, match="no such scenario file"):

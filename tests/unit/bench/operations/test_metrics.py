@@ -5,7 +5,7 @@ import pytest
 from bench.operations import metrics
 from bench.operations.loading import Probing
 from bench.operations.rate import Meter
-from bench.operations.scenario import Ban, Churn, Footprint, Load, Replace
+from bench.operations.scenario import Ban, Churn, Footprint, Load, Read, Replace, Scrape
 
 
 class Readings(Meter):
@@ -68,11 +68,12 @@ def test_every_metric_of_every_task_is_defined() -> None:
     """With a unit and a way to sum it up."""
     churn = {"operation": "churn", "points": ["a"], "base": "b"}
     tasks = [kind.model_validate({"operation": kind.__name__.lower(), "points": ["a"]}) for kind in PLAIN]
-    for task in (*tasks, Churn.model_validate(churn)):
+    read = {"operation": "read", "points": ["a"], "base": "b"}
+    for task in (*tasks, Churn.model_validate(churn), Read.model_validate(read)):
         assert set(task.metrics) <= set(metrics.METRICS)
 
 
-PLAIN = (Load, Ban, Replace, Footprint)
+PLAIN = (Load, Ban, Replace, Footprint, Scrape)
 
 
 class TestProbing:

@@ -13,7 +13,7 @@ from bench.operations.scenario import Operations
 from bench.points import PROFILES
 from bench.scenario import ScenarioError
 
-SHIPPED = ("list-load", "footprint", "rule-churn")
+SHIPPED = ("list-load", "footprint", "rule-churn", "api-latency")
 DOCUMENT: dict[str, Any] = {
     "purpose": "Is the scenario file understood as it is written?",
     "kind": "operations",
@@ -83,7 +83,28 @@ def test_the_base_of_a_churn_is_measured_by_it() -> None:
     assert found.systems_at("churning") == ("neurowall", "nft-set")
 
 
+def test_reads_and_scrapes_are_of_systems_with_an_api() -> None:
+    """Always over TLS, a ban only if it says so. A flood is dropped at the point, not at its base."""
+    reads = {"operation": "read", "points": ["churning"], "base": "quiet"}
+    found = read(
+        points=DOCUMENT["points"] | {"many": {"hosts4": 50, "rules": 20}},
+        tasks=[
+            *DOCUMENT["tasks"][:2],
+            reads,
+            {"operation": "scrape", "points": ["many", "small"]},
+            {"operation": "ban", "points": ["churning"], "https": True},
+        ],
+    )
+    assert found.systems_at("many") == ("neurowall",)
+    assert found.metrics_of("neurowall", "many") == ("scrape_ms", "scrape_p50_ms")
+    assert "drop_mpps" in found.metrics_of("neurowall", "churning")
+    assert {"read_ms", "effective_ms"} <= set(found.metrics_of("neurowall", "quiet"))
+    assert "drop_mpps" not in found.metrics_of("neurowall", "quiet")
+    assert [task.remote for task in found.tasks] == [False, False, True, True, True]
+
+
 CHURN = DOCUMENT["tasks"][2]
+READ = {"operation": "read", "points": ["churning"], "base": "quiet"}
 
 
 @pytest.mark.parametrize(
@@ -96,6 +117,9 @@ CHURN = DOCUMENT["tasks"][2]
         ({"tasks": [{"operation": "fly", "points": ["quiet"]}]}, "does not match any of the expected tags"),
         ({"tasks": [CHURN | {"base": "small"}]}, "must have the same rules"),
         ({"tasks": [CHURN | {"pool": 9}]}, "at least two batches"),
+        ({"tasks": [READ | {"base": "small"}]}, "must have the same rules as the read's point"),
+        ({"tasks": [READ | {"systems": ["ipset"]}]}, "no operation read"),
+        ({"tasks": [READ | {"points": ["prefixes"], "base": "prefixes"}]}, "needs IPv4 hosts"),
         ({"tasks": [CHURN | {"points": ["churning", "quiet"]}]}, "one point, and its base"),
         (
             {"bars": [{"figure": "N6", "metric": "ipset/effective_ms@quiet", "at_most": 1}]},
