@@ -16,6 +16,7 @@ from pathlib import Path
 from neurowall.model.errors import Unsupported
 
 _BPF_FS_MAGIC = 0xCAFE4A11
+_UMOUNT_NOFOLLOW = 8
 _LIBC = c.CDLL(None, use_errno=True)
 
 
@@ -36,11 +37,21 @@ def mount(path: Path) -> None:
 
     Its root is the caller's: give it to somebody else by chown, which every kernel's bpffs knows.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    if is_mounted(path):
-        return
-    if _LIBC.mount(b"bpf", os.fsencode(path), b"bpf", 0, b"mode=0700"):
+    if not path.is_symlink():
+        path.mkdir(parents=True, exist_ok=True)
+        if is_mounted(path):
+            return
+    try:
+        # The folder around it may be another user's, who could put a link to some other place there.
+        place = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unsupported(f"cannot mount a bpffs at {path}: {error.strerror}") from error
+    try:
+        failed = _LIBC.mount(b"bpf", f"/proc/self/fd/{place}".encode(), b"bpf", 0, b"mode=0700")
         reason = os.strerror(c.get_errno())
+    finally:
+        os.close(place)
+    if failed:
         raise Unsupported(
             f"cannot mount a bpffs at {path}: {reason}; it needs CAP_SYS_ADMIN (root, or "
             "`neurowall prepare` by root before) and CONFIG_BPF_SYSCALL"
@@ -50,7 +61,7 @@ def mount(path: Path) -> None:
 def unmount(path: Path) -> None:
     """Take the bpffs away with every pin on it, and its mount point."""
     if path.is_dir() and is_mounted(path):
-        _LIBC.umount2(os.fsencode(path), 0)
+        _LIBC.umount2(os.fsencode(path), _UMOUNT_NOFOLLOW)
     if path.is_dir():
         path.rmdir()
 

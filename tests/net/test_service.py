@@ -16,7 +16,7 @@ from neurowall.kernel.nft import Nftables
 from tests.net.installed import Installed
 from tests.net.probes import PORT, Probes
 from tests.net.service import INSTANCE, Service
-from tests.net.serviceunit import read_unit
+from tests.net.serviceunit import PACKAGING, read_unit
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("setpriv", "nsenter", "systemd-analyze", "systemd-sysusers")]
 
@@ -43,8 +43,8 @@ def services(run: Run, chain: Chain, installed: Installed) -> Iterator[MakeServi
     """Makes services in the chain's gateway, not prepared yet."""
     made: list[Service] = []
 
-    def make(policy: str = POLICY) -> Service:
-        made.append(Service(run, chain, installed, policy))
+    def make(policy: str = POLICY, *drop_ins: Path) -> Service:
+        made.append(Service(run, chain, installed, policy, *drop_ins))
         return made[-1]
 
     yield make
@@ -217,6 +217,20 @@ def test_no_capability_is_given_for_nothing(
     with chain.gateway.enter():
         assert netlink.xdp_mode("g0") == "none"
         assert not Nftables().fingerprint()
+
+
+def test_on_older_kernels_it_has_cap_sys_admin(
+    run: Run, chain: Chain, installed: Installed, probes: Probes
+) -> None:
+    """The drop-in for kernels that know neither CAP_BPF nor CAP_PERFMON; newer ones take it too."""
+    drop_in = PACKAGING / "systemd/examples/older-kernels.conf"
+    with services(run, chain, installed) as make:
+        service = make(POLICY, drop_in)
+        service.prepare().check()
+        service.start()
+        assert int(status_of(service)["CapEff"], 16) == 1 << 21 | 1 << BITS["CAP_NET_ADMIN"]
+        service.post("block", LISTED)
+        assert probes.arrived(LISTED, OTHER) == {OTHER}
 
 
 def test_without_its_root_unit_it_says_what_to_do(make_service: MakeService, run: Run) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from neurowall.kernel import pins
 from neurowall.management.daemon.prepare import Owner, _give, _owner
 from neurowall.management.errors import UsageProblem
+from neurowall.model.errors import Unsupported
 
 OWNER = Owner(64998, 64997)
 
@@ -41,6 +43,17 @@ def test_what_leads_elsewhere_is_not_given(tmp_path: Path) -> None:
     assert owner_of(folder) == OWNER
     for path in (outside, outside / "secret", outside / "other"):
         assert owner_of(path) != OWNER, path
+
+
+@pytest.mark.root
+def test_no_bpffs_is_mounted_where_a_link_leads(tmp_path: Path) -> None:
+    """The instance's folder is another user's: a link there must not have root mount over the system's."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "bpf").symlink_to(outside)
+    with pytest.raises(Unsupported, match="cannot mount a bpffs"):
+        pins.mount(tmp_path / "bpf")
+    assert not pins.is_mounted(outside)
 
 
 def test_users_by_name_and_by_number() -> None:
