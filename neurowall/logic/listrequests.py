@@ -4,7 +4,8 @@
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from neurowall.logic.commit import Committer
@@ -14,7 +15,7 @@ from neurowall.logic.resolve import Parse
 from neurowall.logic.results import ListInfo, ListPage, Result
 from neurowall.logic.snapshot import Snapshot, info_of, page_of
 from neurowall.model.entries import EntrySet
-from neurowall.model.errors import ListConflict
+from neurowall.model.errors import GenerationChanged, ListConflict
 from neurowall.model.intent import HeldList, ListRecord
 from neurowall.model.listfile import ParsedList
 from neurowall.model.policy import Policy
@@ -27,12 +28,28 @@ class ListRequests(ABC):
         self._committer = committer
         self._parser = parser
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # at_generation holds it around a change
 
     @property
     @abstractmethod
     def policy(self) -> Policy:
         """The policy in force."""
+
+    @property
+    def generation_now(self) -> int:
+        """The generation in force. Never waits."""
+        return self._now.generation
+
+    @contextmanager
+    def at_generation(self, numbers: Iterable[int]) -> Iterator[None]:
+        """Hold the changes of other threads up, if one of these generations is in force.
+
+        Raises GenerationChanged if another one is.
+        """
+        with self._lock:
+            if self.generation_now not in numbers:
+                raise GenerationChanged(self.generation_now)
+            yield
 
     def block(self, addresses: Sequence[str], ttl: float | None = None, *, dry_run: bool = False) -> Result:
         """Add to the built-in block list, for *ttl* seconds if it is given; the kernel ends it by itself.

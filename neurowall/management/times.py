@@ -16,6 +16,11 @@ def ending(expires: float | None) -> dict[str, Any]:
     return {"expires": moment, "remaining_seconds": round(max(expires - time.time(), 0.0), 3)}
 
 
+def moment(when: float | None) -> str | None:
+    """Unix seconds as RFC 3339 in UTC; None as it is."""
+    return None if when is None else datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def in_words(ends: dict[str, Any]) -> str:
     """What `ending` gave: `59 min 12 s, until 2026-11-22 18:02:35 UTC`."""
     moment = ends["expires"].replace("T", " ").removesuffix("Z")

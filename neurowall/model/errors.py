@@ -84,6 +84,17 @@ class LockOut(NeurowallError):
     """A policy that would cut the caller's own session; nothing was changed."""
 
 
+class GenerationChanged(NeurowallError):
+    """Another generation is in force than the one that a change was meant for; nothing was changed."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        super().__init__(
+            f"generation {generation} is in force, not the one that If-Match names: look at what it changed, "
+            "and ask again"
+        )
+
+
 class PendingError(NeurowallError):
     """A policy waits to be confirmed, or none does where one should."""
 

@@ -4,9 +4,12 @@
 It is found through a context variable, which follows the request into the threads that work for it.
 """
 
+import hashlib
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
+
+from starlette.datastructures import Headers
 
 UNIX = "unix"  # the source of whoever comes through the unix socket
 
@@ -35,11 +38,20 @@ class Actor:
 
 @dataclass
 class Asked:
-    """One request. source: an address, or `unix`; actor: None as long as nobody proved who he is."""
+    """One request. source: an address, or `unix`; actor: None as long as nobody proved who he is.
+
+    hashed: of all that makes it what it is, its body as far as that was read; only where that is needed.
+    """
 
     id: str
     source: str = UNIX
     actor: Actor | None = None
+    headers: Headers = field(default_factory=Headers)
+    hashed: "hashlib._Hash | None" = None
+
+    def digest(self) -> str:
+        """What tells this request from others, in hex."""
+        return self.hashed.hexdigest() if self.hashed else ""
 
 
 _current: ContextVar[Asked | None] = ContextVar("asked", default=None)

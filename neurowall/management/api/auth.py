@@ -88,6 +88,9 @@ def not_known(why: str = "no token was given", error: str = "") -> ApiProblem:
     return ApiProblem(401, "not-authenticated", detail, headers={"www-authenticate": challenge})
 
 
+READ, RULES = needs("read"), needs("rules:write")
+
+
 class Authenticator:
     """Finds out who asks. Reads headers and memory alone: it never waits.
 
@@ -112,10 +115,10 @@ class Authenticator:
             return Actor(str(peer), UNIX, ALL_SCOPES) if peer else None
         return self._bearer(text, source)
 
-    def is_valid(self, actor: Actor) -> bool:
+    def is_valid(self, actor: Actor | None) -> bool:
         """Whether an actor that was known is so still: a stream outlives the request that began it."""
-        if actor.token is None:
-            return True
+        if actor is None or actor.token is None:
+            return actor is not None
         record = self._tokens.snapshot().get(actor.token) if self._tokens else None
         return record is not None and record.is_valid(self._clock())
 

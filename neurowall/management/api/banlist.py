@@ -12,6 +12,7 @@ from neurowall.logic.banlist import BanQuery
 from neurowall.logic.engine import Engine
 from neurowall.logic.results import Ban, BanKind
 from neurowall.management.api import answers_bans
+from neurowall.management.api.auth import READ
 from neurowall.management.api.problems import ApiProblem
 from neurowall.management.api.requests import PAGE, Strict
 from neurowall.model.address import InvalidEntry, parse_entry
@@ -62,13 +63,13 @@ class HistoryQuery(Strict):
 def add_ban_list(app: FastAPI, engine: Engine, history: BanHistory | None) -> None:
     """Serve it. Without *history*, or while that cannot be asked, bans are told without their past."""
 
-    @app.get("/bans")
+    @app.get("/bans", dependencies=[READ])
     def bans(query: Annotated[BansQuery, Query()]) -> Response:
         """A page of them; `next` is the `after` of the following page."""
         page = engine.bans(BanQuery(query.limit, query.after, query.kind, query.address))
         return JSONResponse(answers_bans.bans(page, _known(history, page.bans)))
 
-    @app.get("/bans/history")
+    @app.get("/bans/history", dependencies=[READ])
     def ban_history(query: Annotated[HistoryQuery, Query()]) -> Response:
         """Bans that began, newest first, whether they ended or not; `next` is the `after` of older ones."""
         if history is None:

@@ -11,32 +11,48 @@ from neurowall.logic.engine import Engine
 from neurowall.logic.results import Result
 from neurowall.management.api import answers, problems
 from neurowall.management.api.answers import Json
+from neurowall.management.api.auth import RULES
+from neurowall.management.api.banhistory import ban_changes
+from neurowall.management.api.changes import Change, named
 from neurowall.management.api.requests import Addresses, Answered, ChangeQuery, How, TimedAddresses
 from neurowall.model.errors import ListInvalid
+from neurowall.model.history import BanKind
 
 
 def add_bans(app: FastAPI, engine: Engine, answered: Answered) -> None:
     """Serve them; *answered* gives a change its turn and its thread."""
 
-    @app.post("/block")
+    @app.post("/block", dependencies=[RULES])
     async def block(body: TimedAddresses, query: How) -> Response:
         """Add to operator-block, or with a ttl to operator-block-timed."""
-        return await answered(_edit, partial(engine.block, ttl=body.ttl), "block", body, query, body.ttl)
+        change, edit = _change("block", body, query), partial(engine.block, ttl=body.ttl)
+        return await answered(change, _edit, edit, "block", body, query, body.ttl)
 
-    @app.post("/allow")
+    @app.post("/allow", dependencies=[RULES])
     async def allow(body: TimedAddresses, query: How) -> Response:
         """Add to operator-allow, or with a ttl to operator-allow-timed."""
-        return await answered(_edit, partial(engine.allow, ttl=body.ttl), "allow", body, query, body.ttl)
+        change, edit = _change("allow", body, query), partial(engine.allow, ttl=body.ttl)
+        return await answered(change, _edit, edit, "allow", body, query, body.ttl)
 
-    @app.post("/unblock")
+    @app.post("/unblock", dependencies=[RULES])
     async def unblock(body: Addresses, query: How) -> Response:
         """Remove from operator-block and operator-block-timed."""
-        return await answered(_edit, engine.unblock, "unblock", body, query)
+        return await answered(_change("unblock", body, query), _edit, engine.unblock, "unblock", body, query)
 
-    @app.post("/unallow")
+    @app.post("/unallow", dependencies=[RULES])
     async def unallow(body: Addresses, query: How) -> Response:
         """Remove from operator-allow and operator-allow-timed."""
-        return await answered(_edit, engine.unallow, "unallow", body, query)
+        return await answered(_change("unallow", body, query), _edit, engine.unallow, "unallow", body, query)
+
+
+def _change(verb: str, body: Addresses, query: ChangeQuery) -> Change:
+    """As the audit and the history of bans know it."""
+    detail: Json = {"count": len(body.addresses)}
+    if isinstance(body, TimedAddresses):
+        detail |= {"ttl_seconds": body.ttl, "reason": body.reason}
+    kind: BanKind = "block" if verb in ("block", "unblock") else "allow"
+    bans = partial(ban_changes, kind, str(detail.get("reason", "")))
+    return Change(verb, named(body.addresses), query.dry_run, detail, bans)
 
 
 def _edit(

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds what a request may make the daemon hold in memory."""
+"""Bounds what a request may make the daemon hold in memory; and hashes it where that is asked for."""
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from neurowall.management.api.asked import asked
 
 
 class BodyLimit:
@@ -32,9 +34,12 @@ class BodyLimit:
             if declared.isdigit() and int(declared) > limit:
                 raise _too_large(limit)
             message = await receive()
-            received += len(message.get("body", b""))
+            body = message.get("body", b"")
+            received += len(body)
             if received > limit:
                 raise _too_large(limit)
+            if (now := asked()) and now.hashed:
+                now.hashed.update(body)
             return message
 
         await self._app(scope, limited, send)

@@ -20,11 +20,14 @@ from starlette.types import Receive, Scope, Send
 from neurowall.logic.engine import Engine
 from neurowall.logic.events import MOST_SUBSCRIBERS, RECENT, EventHub, Subscription, TooManySubscribers
 from neurowall.management.api.answers_events import event, server_sent, told_message
+from neurowall.management.api.asked import Actor, actor
+from neurowall.management.api.auth import READ
 from neurowall.management.api.problems import ApiProblem
 from neurowall.model.events import EventKind, Filter
 from neurowall.model.reasons import Reason
 
 HEARTBEAT_SECONDS = 15.0
+LOOK_SECONDS = 1.0  # between two looks whether who follows may do so still
 BATCH = 100  # events made into text at once: the loop has others to answer
 
 
@@ -68,9 +71,15 @@ class WantedRecent(Wanted):
 class EventStream(StreamingResponse):
     """The response whose end gives the subscriber's place back, however it ends."""
 
-    def __init__(self, hub: EventHub, subscription: Subscription, changed: asyncio.Event) -> None:
+    def __init__(
+        self,
+        hub: EventHub,
+        subscription: Subscription,
+        changed: asyncio.Event,
+        is_allowed: Callable[[], bool],
+    ) -> None:
         super().__init__(
-            messages(subscription, changed),
+            messages(subscription, changed, is_allowed=is_allowed),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
@@ -84,10 +93,10 @@ class EventStream(StreamingResponse):
             self._give_back()
 
 
-def add_events(app: FastAPI, engine: Engine) -> None:
-    """Serve the engine's events."""
+def add_events(app: FastAPI, engine: Engine, is_valid: Callable[[Actor | None], bool]) -> None:
+    """Serve the engine's events, to each actor as long as he is valid."""
 
-    @app.get("/events")
+    @app.get("/events", dependencies=[READ])
     async def events(query: Annotated[Wanted, Query()]) -> Response:
         """What happens from now on, as text/event-stream, until one side ends it."""
         _check_told(engine)
@@ -97,9 +106,9 @@ def add_events(app: FastAPI, engine: Engine) -> None:
         except TooManySubscribers:
             detail = f"{MOST_SUBSCRIBERS} clients follow events already: end one, or try again later"
             raise ApiProblem(503, "too-many-subscribers", detail) from None
-        return EventStream(engine.events, subscription, changed)
+        return EventStream(engine.events, subscription, changed, partial(is_valid, actor()))
 
-    @app.get("/events/recent")
+    @app.get("/events/recent", dependencies=[READ])
     async def recent(query: Annotated[WantedRecent, Query()]) -> Response:
         """The last events, oldest first."""
         _check_told(engine)
@@ -123,19 +132,31 @@ def _wake(loop: asyncio.AbstractEventLoop, changed: asyncio.Event) -> None:
 
 
 async def messages(
-    subscription: Subscription, changed: asyncio.Event, heartbeat: float = HEARTBEAT_SECONDS
+    subscription: Subscription,
+    changed: asyncio.Event,
+    heartbeat: float = HEARTBEAT_SECONDS,
+    is_allowed: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[str]:
-    """The messages of one stream; it begins with a comment, which says that it is open."""
+    """The messages of one stream; it begins with a comment, which says that it is open.
+
+    It ends within LOOK_SECONDS once it is not allowed any more; nothing is sent from that moment on.
+    """
     yield ": open\n\n"
-    while not subscription.is_closed:
+    loop = asyncio.get_running_loop()
+    quiet_since = loop.time()
+    while not subscription.is_closed and is_allowed():
         changed.clear()  # before looking: what comes after that wakes us again
         lost, told = subscription.take(BATCH)
         if lost:
             yield server_sent("lost", {"lost": lost})
         if told:
             yield "".join(map(told_message, told))
+            quiet_since = loop.time()
             continue
-        try:
-            await asyncio.wait_for(changed.wait(), heartbeat)
-        except TimeoutError:
+        left = quiet_since + heartbeat - loop.time()
+        if left <= 0:
             yield ": heartbeat\n\n"
+            quiet_since = loop.time()
+            continue
+        with suppress(TimeoutError):
+            await asyncio.wait_for(changed.wait(), min(left, LOOK_SECONDS))

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from neurowall.logic.policydiff import difference_of
 from neurowall.logic.policyresults import GenerationInfo
 from neurowall.management.api import answers_policy, problems
+from neurowall.management.api.auth import READ
 from neurowall.management.api.policies import Policies
 from neurowall.management.api.requests import NoQuery, Strict
 from neurowall.management.api.textdiff import unified
@@ -36,19 +37,19 @@ class DiffQuery(Strict):
 def add_generations(app: FastAPI, policies: Policies) -> None:
     """Serve them."""
 
-    @app.get("/policy/generations")
+    @app.get("/policy/generations", dependencies=[READ])
     def generations(query: Annotated[GenerationsQuery, Query()]) -> Response:
         """The policies that were in force, newest first; `next` is the `after` of the following page."""
         found = policies.generations(query.limit + 1, query.after)
         return JSONResponse(answers_policy.generations(found, query.limit, policies.policy_now()))
 
-    @app.get("/policy/generations/{number}")
+    @app.get("/policy/generations/{number}", dependencies=[READ])
     def generation(number: Number, _query: NoQuery) -> Response:
         """One of them, with its text."""
         check_kept(policies, number)
         return JSONResponse(answers_policy.generation(policies.generation(number), text=True))
 
-    @app.get("/policy/generations/{number}/diff")
+    @app.get("/policy/generations/{number}/diff", dependencies=[READ])
     def diff(number: Number, query: Annotated[DiffQuery, Query()]) -> Response:
         """What differs between two of them, in words and line by line."""
         other = query.to or policies.policy_now().info.generation

@@ -11,6 +11,8 @@ from neurowall.logic.engine import Engine
 from neurowall.logic.results import ListInfo
 from neurowall.management.api import answers
 from neurowall.management.api.answers import Json
+from neurowall.management.api.auth import READ, RULES
+from neurowall.management.api.changes import Change
 from neurowall.management.api.requests import PLAIN, Answered, How, ListChange, PageQuery, PutQuery
 from neurowall.model.errors import ListConflict
 
@@ -22,35 +24,40 @@ def add_lists(app: FastAPI, engine: Engine, answered: Answered) -> None:
 
 
 def _add_questions(app: FastAPI, engine: Engine) -> None:
-    @app.get("/lists", dependencies=PLAIN)
+    @app.get("/lists", dependencies=[READ, *PLAIN])
     def lists() -> Response:
         """All lists with their counters."""
         return JSONResponse({"lists": answers.lists(engine.lists(), engine.counters())})
 
-    @app.get("/lists/{name}")
+    @app.get("/lists/{name}", dependencies=[READ])
     def show_list(name: str, query: Annotated[PageQuery, Query()]) -> Response:
         """A page of one list's entries; `next` is the `after` of the following page."""
         return JSONResponse(answers.page(engine.show_list(name, query.limit, query.after)))
 
 
 def _add_changes(app: FastAPI, engine: Engine, answered: Answered) -> None:
-    @app.put("/lists/{name}")
+    @app.put("/lists/{name}", dependencies=[RULES])
     async def put_list(name: str, query: Annotated[PutQuery, Query()], request: Request) -> Response:
         """Load or replace a list from a text body."""
-        return await answered(_put, engine, name, query, await request.body())
+        text = await request.body()
+        detail = query.model_dump(exclude={"dry_run"}, exclude_none=True)
+        change = Change("list-put", name, query.dry_run, {"bytes": len(text), **detail})
+        return await answered(change, _put, engine, name, query, text)
 
-    @app.patch("/lists/{name}")
+    @app.patch("/lists/{name}", dependencies=[RULES])
     async def change_list(name: str, body: ListChange, query: How) -> Response:
         """Make it a monitor list, or enforce it."""
         what = f"list {name} {'only monitors' if body.monitor else 'is enforced'}"
-        change = partial(engine.set_monitor, name, body.monitor, dry_run=query.dry_run)
-        return await answered(answers.logged_change, what, change)
+        work = partial(engine.set_monitor, name, body.monitor, dry_run=query.dry_run)
+        change = Change("list-change", name, query.dry_run, {"monitor": body.monitor})
+        return await answered(change, answers.logged_change, what, work)
 
-    @app.delete("/lists/{name}")
+    @app.delete("/lists/{name}", dependencies=[RULES])
     async def remove_list(name: str, query: How) -> Response:
         """Remove a list that was loaded at run time."""
-        change = partial(engine.remove_list, name, dry_run=query.dry_run)
-        return await answered(answers.logged_change, f"removal of list {name}", change)
+        work = partial(engine.remove_list, name, dry_run=query.dry_run)
+        change = Change("list-remove", name, query.dry_run)
+        return await answered(change, answers.logged_change, f"removal of list {name}", work)
 
 
 def _put(engine: Engine, name: str, query: PutQuery, text: bytes) -> Json:

@@ -2,6 +2,7 @@
 """`/metrics`: what the kernel and the engine know, read when Prometheus asks. No addresses as labels."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from fastapi import FastAPI, Request
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -236,10 +237,10 @@ def collector_of(engine: Engine, about: About, policies: Policies | None = None)
     return EngineCollector(engine, about, policies or engine)
 
 
-def add_metrics(app: FastAPI, collector: Collector) -> None:
-    """Serve them at /metrics."""
+def add_metrics(app: FastAPI, collector: Collector, *needed: Any) -> None:
+    """Serve them at /metrics, to those who have what is *needed*."""
 
-    @app.get("/metrics", dependencies=PLAIN)
+    @app.get("/metrics", dependencies=[*needed, *PLAIN])
     def metrics(request: Request) -> Response:
         """Prometheus exposition."""
         body, content_type = exposition(collector, request.headers.get("accept", ""))

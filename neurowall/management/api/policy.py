@@ -14,6 +14,8 @@ from starlette.responses import JSONResponse, Response
 from neurowall.logic.lockout import Session
 from neurowall.logic.policyresults import PolicyChange
 from neurowall.management.api import answers_policy, problems
+from neurowall.management.api.auth import READ, RULES
+from neurowall.management.api.changes import Change
 from neurowall.management.api.generations import check_kept
 from neurowall.management.api.policies import Policies
 from neurowall.management.api.requests import Answered, ChangeQuery, How, NoQuery, Strict
@@ -67,19 +69,19 @@ def add_policies(app: FastAPI, policies: Policies, answered: Answered) -> None:
 
 
 def _add_questions(app: FastAPI, policies: Policies) -> None:
-    @app.get("/policy")
+    @app.get("/policy", dependencies=[READ])
     def policy(_query: NoQuery) -> Response:
         """The policy in force, with its text."""
         return JSONResponse(answers_policy.in_force(policies.policy_now(), text=True))
 
-    @app.get("/policy/schema")
+    @app.get("/policy/schema", dependencies=[READ])
     def policy_schema(_query: NoQuery) -> Response:
         """The JSON Schema of policy files."""
         return JSONResponse(schema())
 
 
 def _add_changes(app: FastAPI, policies: Policies, answered: Answered) -> None:
-    @app.post("/policy/apply")
+    @app.post("/policy/apply", dependencies=[RULES])
     async def apply_policy(
         query: Annotated[ApplyQuery, Query()],
         request: Request,
@@ -92,14 +94,16 @@ def _add_changes(app: FastAPI, policies: Policies, answered: Answered) -> None:
         """
         session, name = _session(x_session), unquote(x_policy_file)
         text = _text(await request.body())
-        return await answered(_apply, policies, query, text, name, session)
+        detail = query.model_dump(exclude={"dry_run"}, exclude_defaults=True)
+        change = Change("policy-apply", name, query.dry_run, detail)
+        return await answered(change, _apply, policies, query, text, name, session)
 
-    @app.post("/policy/confirm")
+    @app.post("/policy/confirm", dependencies=[RULES])
     async def confirm(query: How) -> Response:
         """Keep the policy that waits for it."""
-        return await answered(_confirm, policies, query)
+        return await answered(Change("policy-confirm", dry_run=query.dry_run), _confirm, policies, query)
 
-    @app.post("/policy/rollback")
+    @app.post("/policy/rollback", dependencies=[RULES])
     async def rollback(
         query: Annotated[RollbackQuery, Query()],
         body: Annotated[Rollback | None, Body()] = None,
@@ -107,7 +111,10 @@ def _add_changes(app: FastAPI, policies: Policies, answered: Answered) -> None:
     ) -> Response:
         """Put an earlier policy in force again. X-Session as for apply."""
         number, session = body.generation if body else None, _session(x_session)
-        return await answered(_rollback, policies, number, query, session)
+        target = f"generation {number}" if number else "the one before"
+        detail = query.model_dump(exclude={"dry_run"}, exclude_defaults=True)
+        change = Change("policy-rollback", target, query.dry_run, detail)
+        return await answered(change, _rollback, policies, number, query, session)
 
 
 def _apply(

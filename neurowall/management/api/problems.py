@@ -25,6 +25,7 @@ from neurowall.model.address import InvalidEntry
 from neurowall.model.errors import (
     ApplyError,
     CapacityError,
+    GenerationChanged,
     ListConflict,
     ListError,
     ListInvalid,
@@ -54,6 +55,7 @@ _ANSWERS: tuple[tuple[type[Exception], tuple[int, str, str]], ...] = (
     (ListError, (422, "list-refused", "Refused")),
     (PolicyError, (422, "invalid-policy", "The policy cannot be used")),
     (PacketInvalid, (422, "invalid-packet", "Not a packet")),
+    (GenerationChanged, (412, "generation-changed", "Another generation is in force")),
     (LockOut, (409, "lock-out", "It would cut your own session")),
     (PendingError, (409, "pending", "Not while a policy waits, or does not wait, to be confirmed")),
     (CapacityError, (409, "capacity", "More than the configured capacity")),
@@ -176,8 +178,7 @@ async def _http(request: Request, error: HTTPException) -> Response:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     """Whatever the engine refuses or fails to do."""
-    if isinstance(error, ApplyError) and error.reverted and isinstance(error.__cause__, MapFull):
-        error = error.__cause__
+    error = _root(error)
     status, kind, title = next(rest for known, rest in _ANSWERS if isinstance(error, known))
     if isinstance(error, StorageUnavailable):  # the store has said so in the log, once
         response = answer(status, kind, title, str(error))
@@ -191,6 +192,20 @@ async def _refused(_request: Request, error: Exception) -> Response:
     return answer(status, kind, title, str(error), problems, **_facts(error))
 
 
+def _root(error: Exception) -> Exception:
+    """What is to blame: a full map rather than the change that it ended."""
+    is_full = isinstance(error, ApplyError) and error.reverted and isinstance(error.__cause__, MapFull)
+    return error.__cause__ if is_full and isinstance(error.__cause__, Exception) else error
+
+
+def status_of(error: Exception) -> int:
+    """The status that an error is answered with."""
+    if isinstance(error, ApiProblem):
+        return error.status
+    known = (rest[0] for known, rest in _ANSWERS if isinstance(_root(error), known))
+    return next(known, int(HTTPStatus.INTERNAL_SERVER_ERROR))
+
+
 def _said(error: PolicyError) -> str:
     """What is wrong with a policy if that is one line, else how many lines it takes."""
     what = error.lines[0] if len(error.lines) == 1 else f"{len(error.lines):,} problems"
@@ -202,6 +217,8 @@ def _facts(error: Exception) -> dict[str, Any]:
         case CapacityError():
             facts = {"capacity": error.what, "limit": error.limit, "wanted": error.wanted}
             return facts | {"list": error.list_name}
+        case GenerationChanged():
+            return {"generation": error.generation}
         case MapFull():
             return {"capacity": error.what, "limit": error.limit}
         case RulesetError():

@@ -9,6 +9,8 @@ from starlette.responses import Response
 from neurowall.logic.engine import Engine
 from neurowall.management.api import answers
 from neurowall.management.api.answers import About, Json
+from neurowall.management.api.auth import RULES
+from neurowall.management.api.changes import Change
 from neurowall.management.api.requests import Answered, ChangeQuery, How
 
 log = logging.getLogger(__name__)
@@ -17,10 +19,10 @@ log = logging.getLogger(__name__)
 def add_reload(app: FastAPI, engine: Engine, about: About, answered: Answered) -> None:
     """Serve it; *answered* gives a change its turn and its thread."""
 
-    @app.post("/reload")
+    @app.post("/reload", dependencies=[RULES])
     async def reload(query: How) -> Response:
         """Replace the programs in the kernel in place."""
-        return await answered(_reload, engine, about, query)
+        return await answered(Change("reload", dry_run=query.dry_run), _reload, engine, about, query)
 
 
 def _reload(engine: Engine, about: About, query: ChangeQuery) -> Json:

@@ -15,7 +15,7 @@ PAGE = 10_000
 MAX_REASON = 200
 
 Answered = Callable[..., Awaitable[Response]]
-"""Gives a change its turn and a thread, and answers with what it returns."""
+"""Takes a Change, what makes it, and its arguments, and answers with what that returns: see changes.py."""
 
 
 class Strict(BaseModel):

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from neurowall.logic.engine import Engine
 from neurowall.management.api import answers, answers_flows, answers_limits, answers_policy
 from neurowall.management.api.answers import About
+from neurowall.management.api.auth import READ
 from neurowall.management.api.policies import Policies
 from neurowall.management.api.requests import PLAIN
 
@@ -16,7 +17,7 @@ from neurowall.management.api.requests import PLAIN
 def add_status(app: FastAPI, engine: Engine, about: About, policies: Policies) -> None:
     """Serve status, limits, flows and explanations."""
 
-    @app.get("/status", dependencies=PLAIN)
+    @app.get("/status", dependencies=[READ, *PLAIN])
     def status() -> Response:
         """Everything at one glance."""
         now, counters = engine.status(), engine.counters()
@@ -25,17 +26,17 @@ def add_status(app: FastAPI, engine: Engine, about: About, policies: Policies) -
         answer["flows"] = answers_flows.counts(engine.flow_counts())
         return JSONResponse(answer | answers_policy.status(policies, answer["warnings"]))
 
-    @app.get("/limits", dependencies=PLAIN)
+    @app.get("/limits", dependencies=[READ, *PLAIN])
     def limits() -> Response:
         """All limits with what they counted, and whom they banned."""
         return JSONResponse(answers_limits.limits(engine.limits(), engine.limit_bans()))
 
-    @app.get("/flows")
+    @app.get("/flows", dependencies=[READ])
     def flows(query: Annotated[answers_flows.FlowsQuery, Query()]) -> Response:
         """Flows that the kernel knows, those that were seen last in front."""
         return JSONResponse(answers_flows.flows(engine, query))
 
-    @app.get("/explain/{address:path}", dependencies=PLAIN)
+    @app.get("/explain/{address:path}", dependencies=[READ, *PLAIN])
     def explain(address: str) -> Response:
         """Why packets from an address get their verdict."""
         return JSONResponse(answers.explanation(engine.explain(address)))

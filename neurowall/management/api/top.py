@@ -19,6 +19,7 @@ from neurowall.logic.engine import Engine
 from neurowall.logic.results import LimitInfo
 from neurowall.logic.top import KEPT, TopSource
 from neurowall.management.api import answers
+from neurowall.management.api.auth import READ
 
 Json = dict[str, Any]
 
@@ -34,7 +35,7 @@ class TopQuery(BaseModel):
 def add_top(app: FastAPI, engine: Engine) -> None:
     """Serve it."""
 
-    @app.get("/top")
+    @app.get("/top", dependencies=[READ])
     def top(query: Annotated[TopQuery, Query()]) -> Response:
         """Counters by reason, list and limit, and who was dropped most in the last minutes."""
         return JSONResponse(answer(engine, query.limit))

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`GET /whoami`: who asks, and what he may. For clients that show only what would be allowed."""
 
-from datetime import UTC, datetime
-
 from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 
 from neurowall.management.api import asked
 from neurowall.management.api.auth import Tokens, not_known
 from neurowall.management.api.requests import PLAIN
+from neurowall.management.times import moment
 
 
 def add_whoami(app: FastAPI, tokens: Tokens | None) -> None:
@@ -27,10 +26,6 @@ def add_whoami(app: FastAPI, tokens: Tokens | None) -> None:
                 "source": actor.source,
                 "token": actor.token,
                 "scopes": sorted(actor.scopes),
-                "expires": _moment(record.expires) if record else None,
+                "expires": moment(record.expires) if record else None,
             }
         )
-
-
-def _moment(when: float | None) -> str | None:
-    return None if when is None else datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -134,9 +134,8 @@ def serve(options: Options) -> None:
         # What was made until now stays: a collection that looks at it again takes 50 ms in which nobody is
         # answered.
         gc.freeze()
-        asyncio.run(
-            _serve_until_told(listeners, Reloading(options.config, engine, about, certificate), options)
-        )
+        reloading = Reloading(options.config, engine, about, certificate, store.audit)
+        asyncio.run(_serve_until_told(listeners, reloading, options))
     log.info("exiting; enforcement goes on (`neurowall down` ends it)")
     gc.freeze()  # nor at anything now
 

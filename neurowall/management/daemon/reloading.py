@@ -9,10 +9,14 @@ from pathlib import Path
 from neurowall.logic.declared import declare_config
 from neurowall.logic.engine import Engine
 from neurowall.management.api.answers import About
+from neurowall.management.api.changes import Audit
 from neurowall.management.api.tls import Certificate
 from neurowall.management.errors import UsageProblem
+from neurowall.model.audit import Act, Outcome
 from neurowall.model.errors import NeurowallError
 from neurowall.model.policy import Policy
+
+SIGNAL = "SIGHUP"  # its sender is not known
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +29,7 @@ class Reloading:
     engine: Engine
     about: About
     certificate: Certificate | None = None
+    audit: Audit | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reload(self) -> None:
@@ -57,6 +62,7 @@ class Reloading:
             why = "; ".join(str(error).splitlines())
             self.about.policy_problem = f"{config} is not in force: {why}"
             log.error("policy not reloaded, the present one stays in force: %s", why)  # noqa: TRY400 - no trace
+            self._note(config, Outcome("refused", detail={"why": why}))
         else:
             self.about.policy_problem, self.about.capacity = None, declared_capacity(declared.policy)
             log.info(
@@ -65,6 +71,12 @@ class Reloading:
                 result.added,
                 result.removed,
             )
+            self._note(config, Outcome("ok", after=result.generation))
+
+    def _note(self, config: Path, outcome: Outcome) -> None:
+        """SIGHUP waits for no database: its row is written when that can be."""
+        if self.audit:
+            self.audit.note(Act("policy-reload", SIGNAL, SIGNAL, str(config)), outcome)
 
 
 def declared_capacity(policy: Policy) -> dict[str, int]:

@@ -11,7 +11,7 @@ from httpx import Response
 from starlette.responses import JSONResponse
 
 from neurowall.logic.engine import Engine
-from neurowall.management.api.app import CHANGES_AT_ONCE
+from neurowall.management.api.changes import CHANGES_AT_ONCE
 from tests.unit.management.conftest import Api, done
 
 POOL = 40  # threads of the event loop's pool

@@ -54,6 +54,24 @@ WHY = {
     507: "A kernel map is full.",
 }
 _AUTHENTICATION = (401, 403, 429)
+_TERMS: tuple[Json, ...] = (
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+        "description": "The same request with the same key within 24 hours gets the same answer, and "
+        "`Idempotency-Replayed: true`; nothing is done a second time.",
+    },
+    {
+        "name": "If-Match",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string"},
+        "example": '"12"',
+        "description": "Only while the generation of this ETag is in force; else 412.",
+    },
+)
 _PROBLEM = "application/problem+json"
 
 
@@ -117,6 +135,8 @@ def _complete(described: Json, route: APIRoute, operation: Operation | None) -> 
         "200": _success(operation.answer if operation else None),
         **{str(status): _problem(status) for status in sorted(problems)},
     }
+    if 412 in problems:
+        described.setdefault("parameters", []).extend(_TERMS)
     if operation:
         _add_body(described, operation)
         for parameter in described.get("parameters", ()):

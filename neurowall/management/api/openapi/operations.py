@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from neurowall.management.api.openapi import lists, policy, state
+from neurowall.management.api.openapi import access, lists, policy, state
 
 BLOCKING = {"addresses": ["203.0.113.7", "2001:db8:bad::/48"], "ttl": "1h", "reason": "brute force on ssh"}
 REMOVING = {"addresses": ["203.0.113.7"]}
@@ -92,6 +92,16 @@ OPERATIONS: dict[str, Operation] = {
         "lists", lists.Change, (404, *CHANGES), {"monitor": True}, parameters={"name": "feed"}
     ),
     "DELETE /lists/{name}": Operation("lists", lists.Change, (404, *CHANGES), parameters={"name": "feed"}),
+    # tokens and audit
+    "GET /tokens": Operation("tokens", access.Tokens, (*PLAIN, 503)),
+    "POST /tokens": Operation(
+        "tokens", access.TokenMade, CHANGES, {"name": "ci", "scopes": ["read"], "expires": "90d"}
+    ),
+    "DELETE /tokens/{identifier}": Operation(
+        "tokens", access.TokenRevoked, (404, *CHANGES), parameters={"identifier": "4f7k2m9x1q8z"}
+    ),
+    "GET /audit": Operation("audit", access.Audit, (*PLAIN, 503)),
+    "GET /audit/verify": Operation("audit", access.AuditVerified, (*PLAIN, 503)),
     # policies
     "GET /policy": Operation("policy", policy.PolicyNow),
     "GET /policy/schema": Operation("policy", policy.PolicySchema),

@@ -28,11 +28,11 @@ class Liveness(Answer):
 
 
 class Health(Answer):
-    """`degraded` if something is wrong, with what it is."""
+    """`degraded` if something is wrong; with what it is, and where, for those whom the daemon knows."""
 
     state: Literal["ok", "degraded"]
-    instance: str
-    problems: list[str]
+    instance: str = ""
+    problems: list[str] = Field(default=[])
 
 
 class Readiness(Answer):
