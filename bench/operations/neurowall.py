@@ -39,7 +39,7 @@ class OperatedNeurowall:
         self._run: Run | None = None
         self._daemon: Process | None = None
         self._client: httpx.Client | None = None
-        self._files = 0
+        self._files = self._tokens = 0
         self._certificate: https.Certificate | None = None
         self._listens = self._ruled = False
 
@@ -65,7 +65,8 @@ class OperatedNeurowall:
 
     def _token(self) -> str:
         """Made as root of the gateway does."""
-        body = {"name": "bench", "scopes": list(https.SCOPES)}
+        self._tokens += 1
+        body = {"name": f"bench-{self._tokens}", "scopes": list(https.SCOPES)}
         with connect(self.socket) as client:
             answer = client.post("/tokens", json=body)
         if not answer.is_success:
