@@ -37,8 +37,8 @@ export class Bans {
   }
 
   open() {
-    this.#again();
     this.timer = setInterval(() => document.hidden || this.#refresh(), EVERY);
+    this.#again();
   }
 
   close() {
@@ -48,7 +48,7 @@ export class Bans {
 
   clear() {
     this.close();
-    this.table.fill([]);
+    this.table.clear();
   }
 
   /** Ask whether and how long to block or allow an address. */

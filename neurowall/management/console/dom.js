@@ -46,7 +46,13 @@ export class Table {
     this.table = el("table", { role: "table", "aria-label": label, class: compact ? "compact" : null }, head, this.body);
     this.none = el("p", { class: "hint none" }, empty);
     place.replaceChildren(this.table, this.none);
+    this.clear();
+  }
+
+  /** Show nothing, not even that there is nothing: that is not known yet. */
+  clear() {
     this.fill([]);
+    this.none.hidden = true;
   }
 
   /** Show these items in this order. */

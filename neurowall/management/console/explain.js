@@ -29,6 +29,7 @@ export class Explain {
     byId("explain-text").value = text;
     const place = byId("explained");
     refuse(byId("explain-refusal"), "");
+    place.hidden = true;
     const mine = (this.turn = (this.turn ?? 0) + 1); // a slow answer must not cover a later one
     try {
       const found = isAddress(text)

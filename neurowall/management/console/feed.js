@@ -52,7 +52,7 @@ export class Feed {
     this.reset();
     this.paused = false;
     this.#button();
-    this.table.fill([]);
+    this.table.clear();
   }
 
   async #follow(signal) {

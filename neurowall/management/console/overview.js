@@ -27,7 +27,7 @@ export class Overview {
   /** What was shown belongs to whoever was signed in. */
   clear() {
     this.last = null;
-    for (const each of [this.sources, this.lists, this.limits, this.interfaces]) each.fill([]);
+    for (const each of [this.sources, this.lists, this.limits, this.interfaces]) each.clear();
     this.tiles.clear();
     byId("notes").replaceChildren();
   }

@@ -46,8 +46,8 @@ export class PolicyView {
 
   clear() {
     this.close();
-    this.generations.fill([]);
-    this.rules.fill([]);
+    this.generations.clear();
+    this.rules.clear();
     byId("pending").hidden = true;
   }
 
