@@ -72,7 +72,11 @@ class Browser:
         wanted = {
             "browserName": "chrome",
             "acceptInsecureCerts": True,
-            "goog:chromeOptions": {"args": [*_ARGUMENTS, f"--user-data-dir={profile}"]},
+            "goog:chromeOptions": {
+                "args": [*_ARGUMENTS, f"--user-data-dir={profile}"],
+                # The page for new tabs would look for the network, and everything would wait for it.
+                "prefs": {"session": {"restore_on_startup": 4, "startup_urls": ["about:blank"]}},
+            },
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         }
         self._session = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
@@ -167,7 +171,9 @@ class Browser:
         while True:
             if found := self.script(source, *arguments):
                 return found
-            assert time.monotonic() < deadline, f"not so after {seconds} s: {source} {arguments}"
+            if time.monotonic() >= deadline:
+                seen = self.script("return document.body.innerText")
+                raise AssertionError(f"not so after {seconds} s: {source} {arguments}: {seen[:2000]}")
             time.sleep(0.05)
 
     def until_text(self, selector: str, wanted: str, seconds: float = PATIENCE) -> None:
@@ -201,11 +207,15 @@ class Browser:
         return [str(entry["message"]) for entry in self._do("POST", "/se/log", {"type": "browser"})]
 
     def requests(self) -> list[str]:
-        """The address of every request since the last call, whether it was allowed or not."""
+        """The address of every request of pages since the last call, whether it was allowed or not.
+
+        The browser's own page for new tabs does not count.
+        """
         entries = self._do("POST", "/se/log", {"type": "performance"})
         messages = [json.loads(entry["message"])["message"] for entry in entries]
         return [
             str(each["params"]["request"]["url"])
             for each in messages
             if each["method"] == "Network.requestWillBeSent"
+            and not each["params"]["documentURL"].startswith("chrome://")
         ]

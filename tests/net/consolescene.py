@@ -37,6 +37,8 @@ rules:
   - {name: out, from: internal, to: external, action: accept}
 """
 
+_CATCH_UP = 0.2  # seconds; who was held up for longer does not send it all at once
+
 
 @dataclass
 class Stream:
@@ -79,8 +81,9 @@ class Traffic:
         begun = last = time.monotonic()
         while not self._stop.wait(0.02):
             now = time.monotonic()
+            passed = min(now - last, _CATCH_UP)
             for stream in self._streams:
-                for frame in stream.next(now - begun, now - last):
+                for frame in stream.next(now - begun, passed):
                     self._wire.send(frame)
             last = now
 
