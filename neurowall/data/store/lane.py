@@ -24,6 +24,8 @@ from neurowall.model.errors import NeurowallError, StorageUnavailable
 
 TICK = 1.0  # seconds: how often a lane looks after its database, and tries again
 UNITS = (64, 4)  # works of each backlog in one transaction: who waits for a change waits for at most one
+CARRIED = (64, 2)  # of each backlog together with a work that somebody waits for
+LINGER = 0.02  # seconds: what nobody waits for is written with what comes next, if that comes soon
 Work = Callable[[Connection], Any]
 Result = TypeVar("Result")
 
@@ -213,12 +215,14 @@ class Lane:
             with self._wake:
                 if not (self._jobs or self._stopping or (any(self._backlogs) and self._problem is None)):
                     self._wake.wait(max(due - time.monotonic(), 0.0))
+                if not (self._jobs or self._stopping):
+                    self._wake.wait_for(lambda: bool(self._jobs or self._stopping), LINGER)
                 if self._stopping:
                     break
                 job = self._jobs.popleft() if self._jobs else None
             if job is not None:
                 self._do(job)
-            if self._problem is None:
+            elif self._problem is None:
                 self._catch_up()
         self._disconnect()
 
@@ -238,11 +242,40 @@ class Lane:
         if not job.enter(_At.RUNNING):
             return
         try:
-            job.result = self._transact(job.work, lambda: job.enter(_At.COMMITTING))
+            job.result = self._carry(job)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to who asked
             job.error = error
         if not job.finish() and job.error is None and job.orphaned:
             job.orphaned(job.result)
+
+    def _carry(self, job: "_Job[Result]") -> Result:
+        """Do a job, and some of what waits in the backlogs with it: one sync to disk for all."""
+        units = [
+            [backlog[number] for number in range(min(most, len(backlog)))]
+            for backlog, most in zip(self._backlogs, CARRIED, strict=True)
+        ]
+
+        def all_of_it(connection: Connection) -> Result:
+            for unit in units:
+                for work in unit:
+                    work(connection)
+            return job.work(connection)
+
+        def may_commit() -> bool:
+            return job.enter(_At.COMMITTING)
+
+        try:
+            result = self._transact(all_of_it, may_commit)
+        except StorageUnavailable:
+            raise
+        except Exception:
+            if not any(units):
+                raise
+            return self._transact(job.work, may_commit)  # one of the others may be to blame
+        for backlog, unit in zip(self._backlogs, units, strict=True):
+            for _ in unit:
+                backlog.popleft()
+        return result
 
     def _catch_up(self) -> None:
         """Do the next part of the backlog."""
