@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from neurowall.management.api.gate import OPEN
 from neurowall.management.api.openapi import common
 from neurowall.management.api.openapi.operations import OPERATIONS, PLAIN, Operation
 
@@ -72,6 +73,22 @@ _TERMS: tuple[Json, ...] = (
         "description": "Only while the generation of this ETag is in force; else 412.",
     },
 )
+_HEADERS: Json = {
+    "X-Request-ID": {
+        "description": "The one that was sent, or a new one; logs and audit name it.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "ETag": {
+        "description": "The generation in force, for If-Match.",
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
+    },
+    "Idempotency-Replayed": {
+        "description": "`true`: the kept answer to an earlier request.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
 _PROBLEM = "application/problem+json"
 
 
@@ -86,6 +103,7 @@ def document(app: FastAPI) -> Json:
         routes=app.routes,
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
+    made.setdefault("components", {})["headers"] = _HEADERS
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
@@ -126,13 +144,13 @@ def routes_of(app: FastAPI) -> Iterator[tuple[str, APIRoute]]:
 
 def _complete(described: Json, route: APIRoute, operation: Operation | None) -> None:
     """Say of one route what it answers."""
-    is_open = not described.get("security")
+    is_open = route.path_format in OPEN
     described["operationId"] = route.name
-    described["security"] = described.get("security", [])
+    described["security"] = [] if is_open else described.get("security", [{"token": []}, {"apiKey": []}])
     described["tags"] = [operation.tag if operation else "state"]
     problems = {*(operation.problems if operation else PLAIN), *(() if is_open else _AUTHENTICATION)}
     described["responses"] = {
-        "200": _success(operation.answer if operation else None),
+        "200": _success(operation.answer if operation else None, is_change=412 in problems),
         **{str(status): _problem(status) for status in sorted(problems)},
     }
     if 412 in problems:
@@ -144,8 +162,10 @@ def _complete(described: Json, route: APIRoute, operation: Operation | None) -> 
                 parameter["example"] = operation.parameters[parameter["name"]]
 
 
-def _success(answer: type[BaseModel] | tuple[str, ...] | None) -> Json:
-    made: Json = {"description": "It worked."}
+def _success(answer: type[BaseModel] | tuple[str, ...] | None, *, is_change: bool) -> Json:
+    names = ("X-Request-ID", *(("ETag", "Idempotency-Replayed") if is_change else ()))
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    made: Json = {"description": "It worked.", "headers": headers}
     if answer is None:
         return made | {"content": {"application/json": {"schema": {"type": "object"}}}}
     if isinstance(answer, tuple):
@@ -154,16 +174,17 @@ def _success(answer: type[BaseModel] | tuple[str, ...] | None) -> Json:
     if (example := common.example(answer)) is not None:
         content["example"] = example
     description = (answer.__doc__ or "").split("\n")[0]
-    return {"description": description, "content": {"application/json": content}}
+    return made | {"description": description, "content": {"application/json": content}}
 
 
 def _problem(status: int) -> Json:
     made: Json = {
         "description": WHY[status],
+        "headers": {"X-Request-ID": {"$ref": "#/components/headers/X-Request-ID"}},
         "content": {_PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     if status in (429, 503):
-        made["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+        made["headers"]["Retry-After"] = {"schema": {"type": "integer"}, "description": "Seconds."}
     return made
 
 
