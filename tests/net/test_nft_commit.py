@@ -84,14 +84,16 @@ def test_differences_end_where_a_fresh_table_does(tables: Nftables) -> None:
 def test_a_thousand_commits_under_traffic(tables: Nftables) -> None:
     """Two rulesets that say the same alternate: no packet leaks, none is lost, and every one is counted."""
     tables.commit(Ruleset(), plain())
-    traffic, stop, sent = Traffic(), threading.Event(), 0
+    traffic, stop, sent, arrived = Traffic(), threading.Event(), 0, 0
     home = socket.socket()  # the thread below inherits the namespace of this one
 
     def send() -> None:
-        nonlocal sent
+        nonlocal sent, arrived
         while not stop.is_set():
             traffic.send()
             sent += 1
+            if sent % 1000 == 0:  # the socket has room for 80,000
+                arrived += traffic.arrived(OPEN)
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -105,7 +107,7 @@ def test_a_thousand_commits_under_traffic(tables: Nftables) -> None:
         home.close()
     assert sent > 500
     assert traffic.arrived(CLOSED) == 0
-    assert traffic.arrived(OPEN) == sent
+    assert arrived + traffic.arrived(OPEN) == sent
     traffic.close()
     counted = {name: counter.packets for name, counter in tables.counters().items()}
     assert counted == {"open": sent, "closed": sent}
@@ -279,7 +281,9 @@ def test_a_kill_leaves_one_or_the_other(tables: Nftables) -> None:
         tables._run(changes(filled(old), filled(new)).change)
         whole.add(tables.fingerprint())
     dice, seen = random.Random(4), set()
-    for _ in range(14):
+    for number in range(100):
+        if number >= 14 and len(seen) >= 2:  # on a busy machine few get far
+            break
         child = os.fork()
         if child == 0:
             alternate_for_ever()
