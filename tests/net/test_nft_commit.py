@@ -280,7 +280,8 @@ def test_a_kill_leaves_one_or_the_other(tables: Nftables) -> None:
         whole.add(tables.fingerprint())
         tables._run(changes(filled(old), filled(new)).change)
         whole.add(tables.fingerprint())
-    dice, seen = random.Random(4), set()
+    dice = random.Random(4)
+    seen: set[str] = set()
     for number in range(100):
         if number >= 14 and len(seen) >= 2:  # on a busy machine few get far
             break
