@@ -5,13 +5,14 @@ A shell waits for this, so it asks the socket itself, briefly, and offers nothin
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from neurowall.management.cli.target import DEFAULT_INSTANCE
+from neurowall.management.cli.target import DEFAULT_INSTANCE, RUN_DIR
 from neurowall.management.instance import DEFAULT_RUN_DIR
 
 PATIENCE = 0.5  # seconds
@@ -55,7 +56,8 @@ def _ask(context: typer.Context, path: str) -> dict[str, Any]:
 
 
 def _run_dir(context: typer.Context) -> Path:
-    return Path(next(_given(context, "run_dir"), None) or DEFAULT_RUN_DIR)
+    given = next(_given(context, "run_dir"), None) or os.environ.get(RUN_DIR)
+    return Path(given or DEFAULT_RUN_DIR)
 
 
 def _given(context: Any, name: str) -> Iterator[str]:

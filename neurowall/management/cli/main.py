@@ -96,7 +96,13 @@ def run(
         typer.Option("--netns", metavar="NAME", help="Guard the interfaces of this network namespace."),
     ] = None,
     state_dir: Annotated[
-        Path, typer.Option("--state-dir", metavar="DIR", help="Where the intended state is kept.")
+        Path,
+        typer.Option(
+            "--state-dir",
+            metavar="DIR",
+            envvar="NEUROWALL_STATE_DIR",
+            help="Where the intended state is kept.",
+        ),
     ] = DEFAULT_STATE_DIR,
     *,
     metrics_listen: Annotated[
@@ -199,7 +205,13 @@ def prepare(
         str, typer.Option("--user", metavar="NAME", help="Whose daemon it will be; or UID:GID.")
     ] = DEFAULT_USER,
     state_dir: Annotated[
-        Path, typer.Option("--state-dir", metavar="DIR", help="Where the intended state is kept.")
+        Path,
+        typer.Option(
+            "--state-dir",
+            metavar="DIR",
+            envvar="NEUROWALL_STATE_DIR",
+            help="Where the intended state is kept.",
+        ),
     ] = DEFAULT_STATE_DIR,
 ) -> None:
     """As root, make what a daemon of another user needs: its bpffs and its directories.

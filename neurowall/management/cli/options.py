@@ -16,7 +16,7 @@ import typer
 from neurowall.management.cli import output as printing
 from neurowall.management.cli.completion import complete_instances
 from neurowall.management.cli.output import Draw, Output
-from neurowall.management.cli.target import CA, DEFAULT_INSTANCE, TOKEN, URL, Target, Terms
+from neurowall.management.cli.target import CA, DEFAULT_INSTANCE, RUN_DIR, TOKEN, URL, Target, Terms
 from neurowall.management.errors import CommandError, UsageProblem
 from neurowall.management.instance import DEFAULT_RUN_DIR, Instance
 
@@ -38,7 +38,7 @@ RunDirOption = Annotated[
     typer.Option(
         "--run-dir",
         metavar="DIR",
-        help=f"Where instances run. [default: {DEFAULT_RUN_DIR}]",
+        help=f"Where instances run. [env: {RUN_DIR}; default: {DEFAULT_RUN_DIR}]",
         show_default=False,
     ),
 ]
@@ -130,7 +130,8 @@ class Shared:
 
         The command line wins over the environment. Raises UsageProblem for options that contradict.
         """
-        instance = Instance(self.instance or DEFAULT_INSTANCE, self.run_dir or DEFAULT_RUN_DIR)
+        run_dir = self.run_dir or Path(os.environ.get(RUN_DIR) or DEFAULT_RUN_DIR)
+        instance = Instance(self.instance or DEFAULT_INSTANCE, run_dir)
         here = self.instance is not None or self.run_dir is not None
         if local and self.url is not None:
             raise UsageProblem("this command works on the machine that it runs on: it takes no --url")

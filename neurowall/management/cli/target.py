@@ -12,6 +12,7 @@ from neurowall.management.instance import DEFAULT_RUN_DIR, Instance
 
 DEFAULT_INSTANCE = "main"
 URL, CA, TOKEN, TOKEN_FILE = "NEUROWALL_URL", "NEUROWALL_CA", "NEUROWALL_TOKEN", "NEUROWALL_TOKEN_FILE"
+RUN_DIR = "NEUROWALL_RUN_DIR"
 _TOKEN_BYTES = 4096  # a token has 59; whoever names another file shall not have it read whole
 
 
@@ -42,13 +43,18 @@ class Target:
         return urlsplit(self.url or "").hostname or ""
 
     def arguments(self) -> list[str]:
-        """The options that name it on another command line."""
+        """The options that name it on another command line of the same shell."""
         given: dict[str, object] = {"--url": self.url, "--ca": self.ca, "--token-file": self.token_file}
         if self.url is None:
             given = {"--instance": self.instance.name, "--run-dir": self.instance.run_dir}
-        usual = {"--instance": DEFAULT_INSTANCE, "--run-dir": DEFAULT_RUN_DIR}
-        given = {option: value for option, value in given.items() if value not in (None, usual.get(option))}
-        return [word for option, value in given.items() for word in (option, str(value))]
+        usual = {
+            "--instance": DEFAULT_INSTANCE,
+            "--run-dir": os.environ.get(RUN_DIR) or str(DEFAULT_RUN_DIR),
+            "--url": os.environ.get(URL),
+            "--ca": os.environ.get(CA),
+        }
+        words = {option: str(value) for option, value in given.items() if value is not None}
+        return [part for each in words.items() if each[1] != usual.get(each[0]) for part in each]
 
     def token(self) -> str:
         """The token of --token-file, else of the environment. Raises UsageProblem, which never quotes it."""
