@@ -3,7 +3,7 @@
 
 A block ```console holds commands behind a prompt that says where they are given, and what they print. In the
 printed part `...` stands for any text, on a line of its own for any lines; spaces and rules of tables do not
-matter. A command must end well, unless what it prints begins with `error:`.
+matter. A command must end well, unless what it prints begins with the error of a program.
 """
 
 import os

@@ -24,6 +24,7 @@ class Result(StrEnum):
     OK = "ok"
     REFUSED = "refused"
     FAILED = "failed"
+    UNKNOWN = "unknown"
 
 
 @command(
@@ -52,7 +53,10 @@ def audit_list(
     limit: LimitOption = 100,
     after: AfterOption = None,
 ) -> None:
-    """Show who did what, when, from where, and how it ended; the newest first."""
+    """Show who did what, when, from where, and how it ended; the newest first.
+
+    A change has a row where it begins and one where it ended: whoever dies between them is seen.
+    """
     query = {"actor": actor, "action": action, "result": result.value if result else None}
     with call.client() as client:
         answer = client.pages("audit", items="audit", limit=limit, after=after, **query)

@@ -2,13 +2,14 @@
 """`neurowall audit verify` without a daemon: on the database itself, which is only read."""
 
 import logging
+import os
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from neurowall.data.store.offline import verify_offline
+from neurowall.management.cli.target import STATE_DIR
 from neurowall.management.daemon.storage import FILE, HEAD_FILE, NODE_FILE
 from neurowall.management.errors import CannotRun, CommandError
 from neurowall.management.instance import DEFAULT_STATE_DIR, Instance
@@ -28,14 +29,16 @@ def verify_here(instance: Instance, state_dir: Path | None, database: str | None
         raise CannotRun(str(error)) from error
     except StorageUnavailable as error:
         raise CommandError(f"no daemon answers, and {error}") from error
-    return {"node": node, **asdict(found)}
+    answer = {"ok": found.ok, "rows": found.rows, "first_bad": found.first_bad, "why": found.why or None}
+    return answer | {"head": found.head.id, "hash": found.head.hash, "note": found.note or None, "node": node}
 
 
 def _state(instance: Instance, state_dir: Path | None) -> Path:
     if state_dir is not None:
         return state_dir / instance.name
-    recorded = instance.recorded()
-    return Path(recorded.state_dir) if recorded else DEFAULT_STATE_DIR / instance.name
+    if recorded := instance.recorded():
+        return Path(recorded.state_dir)
+    return Path(os.environ.get(STATE_DIR) or DEFAULT_STATE_DIR) / instance.name
 
 
 def _node(state: Path) -> str | None:

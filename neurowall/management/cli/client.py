@@ -67,6 +67,10 @@ class Client:
         """GET a path given in parts, which are quoted here; a query value of None is left out."""
         return self._call("GET", path, query)
 
+    def text(self, *path: str) -> str:
+        """GET what is no JSON."""
+        return self._send("GET", path, {}).text
+
     def pages(self, *path: str, items: str, limit: int, after: str | None, **query: str | None) -> Json:
         """GET as many pages as *limit* items take, as one answer: its `next` goes on after them."""
         answer = self.get(*path, limit=min(limit, PAGE), after=after, **query)
@@ -136,6 +140,10 @@ class Client:
         return self._call(method, path, query, headers=extra, **body)
 
     def _call(self, method: str, path: Iterable[str], query: dict[str, Any], **body: Any) -> Json:
+        return self._decoded(self._send(method, path, query, **body))
+
+    def _send(self, method: str, path: Iterable[str], query: dict[str, Any], **body: Any) -> httpx.Response:
+        """The answer of a success."""
         url, params = _url(path, query)
 
         def send() -> httpx.Response:
@@ -150,7 +158,7 @@ class Client:
         except httpx.TransportError as error:
             raise _went_away(error) from error
         if answer.is_success:
-            return self._decoded(answer)
+            return answer
         raise Refused(answer.status_code, _problem(answer), answer.headers)
 
     def _again(self, send: _Send, first: httpx.TransportError) -> httpx.Response:
@@ -190,7 +198,7 @@ def _went_away(error: Exception) -> CommandError:
 
 def _is_under_way(answer: httpx.Response) -> bool:
     """Whether the first one of two requests with the same key is still being carried out."""
-    return "idempotency" in str(_problem(answer).get("type"))
+    return str(_problem(answer).get("type")).endswith(":idempotency-in-progress")
 
 
 def _url(path: Iterable[str], query: dict[str, Any]) -> tuple[str, dict[str, Any]]:

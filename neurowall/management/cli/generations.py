@@ -28,12 +28,21 @@ def generations_list(call: Call, limit: LimitOption = 100, after: AfterOption = 
 @command(
     generations_app,
     "show",
-    examples=("neurowall generations show 12", "neurowall generations show 12 -o json"),
+    examples=("neurowall generations show > policy.yaml", "neurowall generations show 12 -o json"),
 )
-def generations_show(call: Call, number: Number) -> None:
+def generations_show(
+    call: Call,
+    number: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="[NUMBER]", help="Which. [default: the one in force]", show_default=False, min=1
+        ),
+    ] = None,
+) -> None:
     """Print the policy file of a generation as it was."""
+    path = ("policy",) if number is None else ("policy", "generations", str(number))
     with call.client() as client:
-        call.show(client.get("policy", "generations", str(number)), render_policy.generation)
+        call.show(client.get(*path), render_policy.generation)
 
 
 @command(

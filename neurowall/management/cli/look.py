@@ -7,6 +7,7 @@ import typer
 
 from neurowall.management.cli import render, render_policy
 from neurowall.management.cli.options import Call, command
+from neurowall.management.errors import ExitCode
 
 look_app = typer.Typer(rich_markup_mode=None)
 
@@ -22,6 +23,28 @@ def status(call: Call) -> None:
     """Show what is enforced: interfaces, lists, timed entries, how full the tables are, packets by reason."""
     with call.client() as client:
         call.show(client.get("status"), render.status)
+
+
+@command(look_app, examples=("neurowall health", "neurowall health --ready || page-somebody"))
+def health(
+    call: Call,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Ask as a load balancer does: is every packet filtered?")
+    ] = False,
+) -> None:
+    """Say whether all is well, for monitoring. Exit code 1 if something is wrong."""
+    with call.client() as client:
+        answer = client.get("readiness" if ready else "health")
+    call.show(answer, render.health)
+    if answer.get("problems"):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@command(look_app, examples=("neurowall metrics | grep neurowall_packets",))
+def metrics(call: Call) -> None:
+    """Print what Prometheus would scrape, whatever --output says."""
+    with call.client() as client:
+        call.say(client.text("metrics"))
 
 
 @command(look_app, examples=("neurowall limits", "neurowall limits -o json | jq '.limits[].over'"))

@@ -30,6 +30,7 @@ from neurowall.management.cli.options import (
 )
 from neurowall.management.cli.output import working
 from neurowall.management.cli.policy import policy_app
+from neurowall.management.cli.target import STATE_DIR
 from neurowall.management.cli.token import token_app
 from neurowall.management.cli.top import top_app
 from neurowall.management.cli.trace import trace_app
@@ -100,7 +101,7 @@ def run(
         typer.Option(
             "--state-dir",
             metavar="DIR",
-            envvar="NEUROWALL_STATE_DIR",
+            envvar=STATE_DIR,
             help="Where the intended state is kept.",
         ),
     ] = DEFAULT_STATE_DIR,
@@ -209,7 +210,7 @@ def prepare(
         typer.Option(
             "--state-dir",
             metavar="DIR",
-            envvar="NEUROWALL_STATE_DIR",
+            envvar=STATE_DIR,
             help="Where the intended state is kept.",
         ),
     ] = DEFAULT_STATE_DIR,

@@ -60,6 +60,13 @@ def status(console: "Console", answer: Json) -> None:
         say(console, "no packet seen yet")
 
 
+def health(console: "Console", answer: Json) -> None:
+    """Whether all is well."""
+    say(console, answer.get("state") or f"ready, generation {answer['generation']}")
+    for problem in answer.get("problems", ()):
+        say(console, f"problem: {problem}", style="bold red")
+
+
 def _timed(console: "Console", timed: Json) -> None:
     """One line on the entries that end by themselves, if there are any."""
     if not timed["block"] and not timed["allow"]:

@@ -121,9 +121,8 @@ def _generations(before: int | None, after: int | None) -> str:
 
 def verified(console: "Console", answer: Json) -> None:
     """Whether the chain of the audit holds."""
-    head = answer["head"]
     if answer["ok"]:
-        what = f"{count(answer['rows'])} rows, the last is {head['id']}, hash {head['hash']}"
+        what = f"{count(answer['rows'])} rows, the last is {answer['head']}, hash {answer['hash']}"
         say(console, f"the audit is whole: {what}", style="bold")
     else:
         say(console, f"the audit was tampered with: {answer['why']}", style="bold red")
@@ -175,4 +174,10 @@ def token_revoked(console: "Console", answer: Json) -> None:
     if answer.get("dry_run"):
         say(console, "dry run, nothing was revoked")
         return
-    say(console, f"token {answer['id']} is revoked")
+    say(console, f"token {answer['id']} {'is' if answer['revoked'] else 'was already'} revoked")
+
+
+def whoami(console: "Console", answer: Json) -> None:
+    """Who asks, and what he may."""
+    ends = f", until {moment(answer['expires'])} UTC" if answer["expires"] else ""
+    say(console, f"{answer['actor']} from {answer['source']}: {', '.join(answer['scopes'])}{ends}")

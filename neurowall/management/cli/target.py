@@ -12,7 +12,7 @@ from neurowall.management.instance import DEFAULT_RUN_DIR, Instance
 
 DEFAULT_INSTANCE = "main"
 URL, CA, TOKEN, TOKEN_FILE = "NEUROWALL_URL", "NEUROWALL_CA", "NEUROWALL_TOKEN", "NEUROWALL_TOKEN_FILE"
-RUN_DIR = "NEUROWALL_RUN_DIR"
+RUN_DIR, STATE_DIR = "NEUROWALL_RUN_DIR", "NEUROWALL_STATE_DIR"
 _TOKEN_BYTES = 4096  # a token has 59; whoever names another file shall not have it read whole
 
 

@@ -103,6 +103,13 @@ def token_revoke(
     call.show(answer, render_history.token_revoked)
 
 
+@command(token_app, "whoami", examples=("neurowall token whoami --token-file alice.token",))
+def token_whoami(call: Call) -> None:
+    """Say who you are to the daemon, and what you may: of a token its scopes and its end."""
+    with call.client() as client:
+        call.show(client.get("whoami"), render_history.whoami)
+
+
 @contextmanager
 def _new_file(path: Path | None) -> Iterator[Callable[[str], None]]:
     """Writes a line into a file that was not there, and is not there if what is done meanwhile fails.

@@ -64,6 +64,9 @@ class TestHelp:
         ("token", "create"),
         ("token", "list"),
         ("token", "revoke"),
+        ("token", "whoami"),
+        ("health",),
+        ("metrics",),
     )
 
     @pytest.mark.parametrize("command", COMMANDS)
