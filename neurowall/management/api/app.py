@@ -41,6 +41,7 @@ from neurowall.management.api.top import add_top
 from neurowall.management.api.whoami import add_whoami
 
 MAX_LIST = 64 << 20  # bytes; a list of a million entries has about 15 MB
+MAX_BODIES = 128 << 20  # bytes of all that are read at the same time
 MAX_BODY = 8 << 20  # bytes of any other body; MAX_ADDRESSES fit whatever their form
 
 
@@ -132,5 +133,5 @@ def _bare_app(about: About) -> Application:
         redirect_slashes=False,
     )
     problems.install(app)
-    app.add_middleware(BodyLimit, lists=MAX_LIST, limit=MAX_BODY)
+    app.add_middleware(BodyLimit, lists=MAX_LIST, limit=MAX_BODY, together=MAX_BODIES)
     return app

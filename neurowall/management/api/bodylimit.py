@@ -12,13 +12,14 @@ class BodyLimit:
     """ASGI middleware: a body that is too large, declared or arriving, ends in 413.
 
     A list, which is PUT, may have *lists* bytes, and any other body *limit*: that is JSON, and nobody else is
-    answered while it is parsed.
+    answered while it is parsed. All that are read at the same time may have *together* bytes; whoever sends
+    more is told to come again.
     """
 
-    def __init__(self, app: ASGIApp, *, lists: int, limit: int) -> None:
+    def __init__(self, app: ASGIApp, *, lists: int, limit: int, together: int) -> None:
         self._app = app
-        self._lists = lists
-        self._limit = limit
+        self._lists, self._limit, self._together = lists, limit, together
+        self._held = 0  # bytes of bodies whose requests are not answered yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection event."""
@@ -36,14 +37,25 @@ class BodyLimit:
             message = await receive()
             body = message.get("body", b"")
             received += len(body)
+            self._held += len(body)
             if received > limit:
                 raise _too_large(limit)
+            if self._held > self._together:
+                raise _too_many()
             if (now := asked()) and now.hashed:
                 now.hashed.update(body)
             return message
 
-        await self._app(scope, limited, send)
+        try:
+            await self._app(scope, limited, send)
+        finally:
+            self._held -= received
 
 
 def _too_large(limit: int) -> HTTPException:
     return HTTPException(413, f"the body is larger than {limit >> 20} MiB: split it into several requests")
+
+
+def _too_many() -> HTTPException:
+    detail = "other requests send so much at this moment that there is no room for more: try again soon"
+    return HTTPException(503, detail, headers={"retry-after": "1"})

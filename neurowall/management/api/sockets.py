@@ -78,7 +78,8 @@ def _split(option: str, address: str, example: str) -> tuple[Address, int]:
 
 def _listen(option: str, address: str, host: Address, port: int) -> socket.socket:
     family = socket.AF_INET6 if host.version == 6 else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named, or asyncio leaves Nagle on: the body of each answer waited 40 ms for a delayed ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)

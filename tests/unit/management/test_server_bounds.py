@@ -150,6 +150,17 @@ def test_the_kernel_says_who_is_at_the_unix_socket(served: Served) -> None:
     assert served.get("/peer").json() == "None"
 
 
+def test_answers_do_not_wait_for_acknowledgements(served: Served) -> None:
+    """Head and body are sent apart: without TCP_NODELAY each answer took 40 ms."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{served.port}") as client:
+        seconds = []
+        for _ in range(20):
+            begun = time.monotonic()
+            client.get("/peer")
+            seconds.append(time.monotonic() - begun)
+    assert sorted(seconds)[10] < 0.03
+
+
 def test_forwarded_for_is_not_believed(served: Served) -> None:
     """A client cannot choose its source."""
     assert served.get("/client", headers={"x-forwarded-for": "192.0.2.99"}).json() == "127.0.0.1"
