@@ -270,6 +270,8 @@ def copy(file: Path, target: Path) -> None:
     """A copy as an operator makes it, with what is in the log."""
     source, made = sqlite3.connect(file), sqlite3.connect(target)
     source.backup(made)
+    # Else the log holds every page, and SQLite repairs a damaged file from it.
+    source.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     source.close()
     made.close()
 

@@ -44,11 +44,12 @@ from neurowall.management.daemon.down import SYSCTLS, end_enforcement
 from neurowall.management.daemon.housekeeping import Housekeeper
 from neurowall.management.daemon.notify import notify
 from neurowall.management.daemon.reloading import Reloading, declared_capacity
-from neurowall.management.daemon.storage import Recorder, store_for
+from neurowall.management.daemon.storage import Recorder, started_by, store_for
 from neurowall.management.daemon.telemetry import Teller
 from neurowall.management.daemon.watch import QUIET_SECONDS, AfterQuiet, Watcher
 from neurowall.management.errors import CannotRun, CommandError, UsageProblem
 from neurowall.management.instance import Instance, Record, locked, not_ours
+from neurowall.model.audit import Outcome
 from neurowall.model.errors import ListError, NeurowallError, PolicyError, Unsupported
 from neurowall.model.intent import PolicyState
 from neurowall.model.policy import Policy
@@ -102,6 +103,7 @@ def serve(options: Options) -> None:
         remote = _api_socket(stack, options.listen, encrypted=certificate is not None)
         dataplane, engine = _enforce(stack, options, declared)
         store.open()  # the state directory is locked now: nobody else writes as this node
+        store.audit.note(started_by(version("neurowall")), Outcome("ok", after=engine.status().generation))
         about = About(
             instance=options.instance.name,
             version=version("neurowall"),

@@ -6,6 +6,7 @@ Everything that is enforced is in the state directory. So a daemon starts, and g
 
 import contextlib
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -14,13 +15,14 @@ from urllib.parse import quote
 
 from neurowall.data.generations import GenerationStore
 from neurowall.data.store.store import Store
+from neurowall.model.audit import Act
 from neurowall.model.errors import StateError, StorageUnavailable
 
 FILE = "neurowall.db"
 HEAD_FILE = "audit-head.json"
 NODE_FILE = "node"
 AGAIN_SECONDS = 2.0  # after a failure
-UNASKED_SECONDS = 60.0
+UNASKED_SECONDS = 1.0  # SIGHUP and policies that nobody confirmed poke nobody
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,11 @@ def node_name(state: Path, instance: str) -> str:
     return name
 
 
+def started_by(version: str) -> Act:
+    """The start of a daemon, for the audit."""
+    return Act("daemon-start", f"uid:{os.getuid()}", detail={"version": version, "pid": os.getpid()})
+
+
 class Recorder:
     """A thread that copies generations into the database: those that it lacks, at the start and when poked.
 
@@ -58,6 +65,7 @@ class Recorder:
         self._store, self._files, self._current = store, files, current
         self._copied: set[int] = set()
         self._known: dict[int, float] | None = None
+        self._seen = -1  # the generation in force when all was copied
         self._poked = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -96,6 +104,8 @@ class Recorder:
         if self._known is None:
             self._known = dict(self._store.generations.known())
         current = self._current()
+        if current == self._seen:
+            return
         for number in self._files.numbers():
             if number in self._copied or number > current or self._stopping.is_set():
                 continue
@@ -107,3 +117,4 @@ class Recorder:
                 if self._known.get(number) != record.when:
                     self._store.generations.record(record)
             self._copied.add(number)
+        self._seen = current
