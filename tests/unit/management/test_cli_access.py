@@ -20,6 +20,8 @@ from neurowall.management.errors import ExitCode
 from neurowall.management.instance import Instance
 from neurowall.model.tokens import SCOPES, split_text
 from tests.unit.management.commands import Cli
+from tests.unit.management.conftest import StandIn
+from tests.unit.management.relay import losing
 
 UID = "uid:0 root"
 
@@ -172,12 +174,38 @@ class TestTerms:
         text = cli.error(ExitCode.USAGE, "block", "198.51.100.8", "--idempotency-key", "ticket-4711")
         assert "Idempotency-Key" in text
 
+    def test_a_change_whose_answer_was_lost_is_made_once(self, cli: Cli, tmp_path: Path) -> None:
+        """It was carried out before the connection broke; the second request is told what the first did."""
+        before = Cli(tmp_path / "before")
+        with losing(before.run_dir / "main/api.sock", cli.run_dir / "main/api.sock", answers=1):
+            answer = before.json("block", "198.51.100.7")
+        assert (answer["generation"], answer["added"]) == (2, 1)
+        assert cli.json("status")["generation"] == 2
+        begun = [each for each in cli.json("audit", "list")["audit"] if each["phase"] == "begin"]
+        assert len(begun) == 1
+
+    def test_a_token_whose_answer_was_lost_is_named(self, cli: Cli, tmp_path: Path) -> None:
+        """It is shown once, and that once went nowhere: which one to revoke; no file is left."""
+        before, file = Cli(tmp_path / "before"), tmp_path / "alice.token"
+        with losing(before.run_dir / "main/api.sock", cli.run_dir / "main/api.sock", answers=1):
+            text = before.error(ExitCode.FAILED, "token", "create", "alice", "--save", str(file))
+        assert f"made token {cli.json('token', 'list')['tokens'][0]['id']} already" in text
+        assert not file.exists()
+
 
 class TestMonitoring:
     def test_health_is_an_exit_code(self, cli: Cli) -> None:
         """And a word."""
         assert cli.ok("health") == "ok\n"
         assert cli.ok("health", "--ready") == "ready, generation 1\n"
+
+    def test_what_is_wrong_is_exit_1(self, cli: Cli, dataplane: StandIn) -> None:
+        """With the reason."""
+        dataplane.lose_interface()
+        done = cli("health")
+        assert done.exit_code == ExitCode.FAILED
+        assert "problem: wan0: it has gone" in done.stdout
+        assert "it has gone" in cli.error(ExitCode.FAILED, "health", "--ready")
 
     def test_metrics_are_as_prometheus_reads_them(self, cli: Cli) -> None:
         """Text."""
