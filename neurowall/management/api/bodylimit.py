@@ -5,7 +5,10 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from neurowall.logic.memory import give_back_soon
 from neurowall.management.api.asked import asked
+
+_LARGE = 1 << 20  # bytes of a body whose memory is given back to the system
 
 
 class BodyLimit:
@@ -50,6 +53,8 @@ class BodyLimit:
             await self._app(scope, limited, send)
         finally:
             self._held -= received
+            if received > _LARGE:
+                give_back_soon()
 
 
 def _too_large(limit: int) -> HTTPException:

@@ -4,6 +4,7 @@
 import asyncio
 import logging
 import socket
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 LOCAL = Bounds(connections=128, of_source=128)  # a unix socket, or metrics on loopback
 REMOTE = Bounds(connections=256, of_source=64)
+TLS_READ_BYTES = 64 << 10  # asyncio sets 256 KiB aside for each connection: 64 MiB for all that there may be
 _DRAIN_SECONDS = 10  # what requests under way get when the daemon is told to exit
 _KEEP_SECONDS = 75  # that a connection is kept without a request
 
@@ -92,6 +94,7 @@ async def run(listeners: Sequence[Listener], stop: asyncio.Event, *, verbose: bo
 
     Raises CommandError if a server ends before it was told to.
     """
+    SSLProtocol.max_size = TLS_READ_BYTES
     running = [_Server(_config(each.app, verbose=verbose), each) for each in listeners]
     tasks = [
         asyncio.create_task(server.serve(sockets=[each.socket]))
