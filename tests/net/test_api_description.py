@@ -42,9 +42,14 @@ nat:
 """
 WORSE = POLICY.replace("443", "8443")
 URL = "https://127.0.0.1:8443"
-EXAMPLES = 6  # an operation and a listener
+EXAMPLES = 8  # an operation and a listener
 LONG = 1_500
 ASKED = sorted(OPERATIONS.keys() - {apifuzz.UNENDING})
+RARE = (  # what takes more luck than a few requests have
+    "DELETE /lists/{name}",
+    "DELETE /tokens/{identifier}",
+    "POST /policy/confirm",
+)
 OPEN = ("GET /health", "GET /liveness", "GET /readiness")
 
 
@@ -114,7 +119,7 @@ def _fuzz(schema: Any, key: str, examples: int, url: str, session: requests.Sess
     """Statuses of the answers to so many requests; raises at the first that is not as described."""
     seen = set[int]()
 
-    @given(case=apifuzz.cases(schema, key), policy=st.sampled_from((None, POLICY, WORSE)))
+    @given(case=apifuzz.cases(schema, key), policy=st.sampled_from((POLICY, WORSE)))
     @settings(
         max_examples=examples,
         derandomize=True,
@@ -123,9 +128,9 @@ def _fuzz(schema: Any, key: str, examples: int, url: str, session: requests.Sess
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    def tries(case: Any, policy: str | None) -> None:
-        if policy and key == "POST /policy/apply":
-            case.body = policy
+    def tries(case: Any, policy: str) -> None:
+        if key == "POST /policy/apply" and case.body == OPERATIONS[key].example:
+            case.body = policy  # whose interfaces there are
         seen.add(apifuzz.ask(case, url, session))
 
     tries()
@@ -137,13 +142,14 @@ class TestFuzz:
     def test_over_the_socket(self, served: Served, schema: Any, key: str) -> None:
         """As root: everything may be done, and nothing breaks it."""
         with served.local() as session:
-            assert _fuzz(schema, key, EXAMPLES, "http://neurowall", session)
+            seen = _fuzz(schema, key, EXAMPLES, "http://neurowall", session)
+        assert 200 in seen or key in RARE, seen
 
     @pytest.mark.parametrize("key", ASKED)
     def test_over_tls_with_a_token_that_may_only_read(self, served: Served, schema: Any, key: str) -> None:
         """None of its changes is made."""
         with served.session(served.reader) as session:
-            seen = _fuzz(schema, key, EXAMPLES, URL, session)
+            seen = _fuzz(schema, key, EXAMPLES // 2, URL, session)
         if not key.startswith("GET"):
             assert 200 not in seen
 
