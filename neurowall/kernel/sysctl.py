@@ -123,7 +123,7 @@ def _write(name: str, value: str) -> None:
     except OSError as error:
         raise KernelError(
             f"sysctl {name.replace('/', '.')} cannot be set to {value}: {error.strerror}; "
-            "it takes root and a writable /proc/sys"
+            "it takes CAP_NET_ADMIN and a writable /proc/sys/net"
         ) from error
 
 

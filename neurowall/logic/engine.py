@@ -333,8 +333,7 @@ class Engine(ListRequests):
         interfaces, problems = self._interfaces()
         if self._committer.problem:
             problems.append(self._committer.problem)
-        if self._unsettled:
-            problems.append(self._unsettled)
+        problems += [each for each in (self._unsettled, self._frame.unforwarded) if each]
         return Status(
             generation=now.generation,
             engine=self._policies.policy.engine,

@@ -56,7 +56,8 @@ class Frame:
 
     now: what is in force; None while the kernel may hold something else: before the start and after a failure
     that could not be reverted. repairs: how often somebody else's change of the table was taken back.
-    suspected: another program changed some table since the last look.
+    suspected: another program changed some table since the last look. unforwarded: why forwarding is not as
+    the policy says, None if it is.
     """
 
     def __init__(self, dataplane: DataPlane, around: Around) -> None:
@@ -74,6 +75,7 @@ class Frame:
         self.now: Framed | None = None
         self.last: Framed | None = None
         self.repairs = 0
+        self.unforwarded: str | None = None
 
     def framed(self, policy: Policy, lists: Lists, clock: float) -> Framed:
         """What *policy* asks for with these lists. Raises CapacityError if nftables sets cannot hold them."""
@@ -262,8 +264,13 @@ class Frame:
         return self._fingerprint is None or self._tables.fingerprint() != self._fingerprint
 
     def forward(self, policy: Policy) -> None:
-        """Set forwarding as the policy says."""
-        self._forwarding(policy)
+        """Set forwarding as the policy says. Raises KernelError, which stays the problem until it works."""
+        try:
+            self._forwarding(policy)
+        except KernelError as error:
+            self.unforwarded = f"packets are not forwarded as the policy says: {error}"
+            raise
+        self.unforwarded = None
 
 
 @contextmanager

@@ -47,13 +47,15 @@ def services(run: Run, chain: Chain, installed: Installed) -> Iterator[MakeServi
         made.append(Service(run, chain, installed, policy, *drop_ins))
         return made[-1]
 
-    yield make
-    for service in made:
-        if service.process and service.process.alive():
-            service.process.kill()
-        run.remove_directory(service.directory)
-    with chain.gateway.enter():
-        Nftables().delete_table()
+    try:
+        yield make
+    finally:
+        for service in made:
+            if service.process and service.process.alive():
+                service.process.kill()
+            run.remove_directory(service.directory)
+        with chain.gateway.enter():
+            Nftables().delete_table()
 
 
 @pytest.fixture
