@@ -60,9 +60,11 @@ class Nftables:
     def __init__(
         self,
         library: Callable[[], Any] = load_library,
-        counters: Callable[[], Mapping[str, Counter]] = nftcounters.counters,
+        link: Callable[[], nftcounters.Link] = nftcounters.Link,
     ) -> None:
-        self._load, self._count = library, counters
+        self._load, self._open = library, link
+        self._link: nftcounters.Link | None = None
+        self._counting = threading.Lock()
         self._context: Any = None
         self._lock = threading.RLock()
 
@@ -91,10 +93,15 @@ class Nftables:
 
     def counters(self) -> Mapping[str, Counter]:
         """Named counters by name; none without a table. Waits for no change."""
-        try:
-            return self._count()
-        except OSError as error:
-            raise RulesetError(f"nftables does not tell its counters: {error}") from error
+        with self._counting:
+            try:
+                self._link = self._link or self._open()
+                return self._link.counters()
+            except OSError as error:
+                if self._link is not None:
+                    self._link.close()
+                self._link = None
+                raise RulesetError(f"nftables does not tell its counters: {error}") from error
 
     def delete_table(self) -> None:
         """Remove the table and all that it holds; none is no error."""
@@ -224,4 +231,6 @@ class Nftables:
             context.set_json_output(True)
             context.set_numeric_proto_output(True)  # names depend on /etc/protocols
             self._context = context
+            with self._counting:  # both stay in the namespace that this thread is in
+                self._link = self._link or self._open()
         return self._context

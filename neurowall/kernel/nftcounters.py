@@ -32,27 +32,37 @@ _SECONDS = 5.0
 _ATTEMPTS = 5  # a dump that met a transaction may have left some out
 
 
-def counters() -> dict[str, Counter]:
-    """By name, in the calling thread's network namespace; none without the table. Raises OSError."""
-    for left in reversed(range(_ATTEMPTS)):
-        found, whole = _dump()
-        if whole or not left:
-            return found
-    raise AssertionError
+class Link:
+    """A way to ask, of the network namespace in which it was made. One thread at a time may."""
 
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
+        )
+        self._socket.settimeout(_SECONDS)
 
-def _dump() -> tuple[dict[str, Counter], bool]:
-    """What one dump said, and whether nothing came between."""
-    body = _GENERIC.pack(_INET, 0, 0) + _packed(_OBJ_TABLE, TABLE.encode() + b"\0")
-    body += _packed(_OBJ_TYPE, struct.pack("!I", _COUNTER))
-    found: dict[str, Counter] = {}
-    whole = True
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as link:
-        link.settimeout(_SECONDS)
+    def counters(self) -> dict[str, Counter]:
+        """By name; none without the table. Raises OSError, after which it must not be asked again."""
+        for left in reversed(range(_ATTEMPTS)):
+            found, whole = self._dump()
+            if whole or not left:
+                return found
+        raise AssertionError
+
+    def close(self) -> None:
+        """Give it up."""
+        self._socket.close()
+
+    def _dump(self) -> tuple[dict[str, Counter], bool]:
+        """What one dump said, and whether nothing came between."""
+        body = _GENERIC.pack(_INET, 0, 0) + _packed(_OBJ_TABLE, TABLE.encode() + b"\0")
+        body += _packed(_OBJ_TYPE, struct.pack("!I", _COUNTER))
         head = _HEADER.pack(_HEADER.size + len(body), _GETOBJ, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0)
-        link.sendall(head + body)
+        self._socket.sendall(head + body)
+        found: dict[str, Counter] = {}
+        whole = True
         while True:
-            for kind, flags, message in _messages(link.recv(_DATAGRAM)):
+            for kind, flags, message in _messages(self._socket.recv(_DATAGRAM)):
                 whole = whole and not flags & _NLM_F_DUMP_INTR
                 if kind == _NLMSG_DONE:
                     return found, whole

@@ -10,7 +10,7 @@ import pytest
 
 from bench.testbed.namespace import Namespace
 from bench.testbed.run import Run
-from neurowall.kernel import nftcounters
+from neurowall.kernel.nftcounters import Link
 from neurowall.model.counters import Counter
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("nft")]
@@ -53,12 +53,12 @@ def inside(namespace: Namespace) -> Iterator[Namespace]:
 def test_there_is_nothing_without_a_table(namespace: Namespace) -> None:
     """Which is no error."""
     with namespace.enter():
-        assert nftcounters.counters() == {}
+        assert Link().counters() == {}
 
 
 def test_all_of_our_table_and_no_other_are_told(inside: Namespace) -> None:
     """Exactly, however large; what is not a counter is not one."""
-    found = nftcounters.counters()
+    found = Link().counters()
     assert found == {name: Counter(n, n << 33) for n, name in enumerate(NAMES)}
     said = inside.exec(["nft", "-j", "list", "counters", "table", "inet", "neurowall"]).check().stdout
     listed = [each["counter"] for each in json.loads(said)["nftables"] if "counter" in each]
@@ -78,11 +78,22 @@ def test_none_is_missed_while_the_table_changes(inside: Namespace) -> None:
     thread = threading.Thread(target=change)
     thread.start()
     try:
+        link = Link()
         for _ in range(20):
-            assert len(nftcounters.counters()) == COUNT
+            assert len(link.counters()) == COUNT
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_link_stays_in_its_namespace(namespace: Namespace, inside: Namespace) -> None:
+    """Wherever the thread goes that asks."""
+    link = Link()
+    other = Namespace.create(namespace._run, "elsewhere")
+    with other.enter():
+        assert len(link.counters()) == COUNT
+        assert Link().counters() == {}
+    other.remove()
 
 
 def test_who_may_not_ask_is_told_so(inside: Namespace) -> None:
@@ -92,7 +103,7 @@ def test_who_may_not_ask_is_told_so(inside: Namespace) -> None:
     if not child:  # pragma: no cover
         try:
             os.setuid(65534)
-            nftcounters.counters()
+            Link().counters()
         except OSError as error:
             os.write(write, str(error.errno).encode())
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from neurowall.kernel.nft import Nftables, load_library
+from neurowall.kernel.nftcounters import Link
 from neurowall.kernel.nftlisting import digest_of, held_in
 from neurowall.kernel.nftrefusal import reason_in
 from neurowall.model.counters import Counter
@@ -165,18 +166,34 @@ def test_a_listing_that_fails_is_an_error() -> None:
         Nftables(Unprivileged).fingerprint()
 
 
+class Silent(Link):
+    """A kernel that tells its counters only to the second link."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Silent.made += 1
+        self.number = Silent.made
+
+    def counters(self) -> dict[str, Counter]:
+        """Refused at first."""
+        if self.number == 1:
+            raise OSError(errno.EPERM, "Operation not permitted")
+        return {"all": Counter(3, 90)}
+
+
 def test_counters_that_are_not_told_are_an_error() -> None:
     """Not zeros; and libnftables is not asked: it would fetch every set of the namespace."""
-
-    def fail() -> dict[str, Counter]:
-        raise OSError(errno.EPERM, "Operation not permitted")
 
     def load() -> Library:
         raise AssertionError
 
+    tables = Nftables(load, Silent)
     with pytest.raises(RulesetError, match=r"counters: .*not permitted"):
-        Nftables(load, fail).counters()
-    assert Nftables(load, lambda: {"all": Counter(3, 90)}).counters() == {"all": Counter(3, 90)}
+        tables.counters()
+    assert tables.counters() == tables.counters() == {"all": Counter(3, 90)}
+    assert Silent.made == 2
 
 
 @pytest.mark.parametrize(
