@@ -55,7 +55,7 @@ from neurowall.model.errors import (
     LockOut,
     RulesetError,
 )
-from neurowall.model.events import EventKind, Names, Tally
+from neurowall.model.events import EventKind, Names, Tally, Told
 from neurowall.model.flows import Flow, FlowCounts, FlowQuery
 from neurowall.model.guards import guards_of
 from neurowall.model.intent import HeldList, ListRecord
@@ -94,6 +94,7 @@ class Engine(ListRequests):
         self._unsettled: str | None = None  # why an interface without XDP has no lists
         self.on_change: Callable[[], None] = lambda: None
         self.events, self.top = EventHub(), TopSources()
+        self.on_events: Callable[[Sequence[Told]], None] = lambda _told: None  # must not wait
         declared = policy if isinstance(policy, Declared) else Declared(policy)
         generations = GenerationStore(store.directory)
         self._frame = Frame(dataplane, around)
@@ -388,6 +389,7 @@ class Engine(ListRequests):
         if found:
             told = self._event_names().tell(found, ahead_of_monotonic())
             self.top.note(told)
+            self.on_events(told)
             self.events.publish(told)
         return found is not None
 

@@ -84,6 +84,9 @@ def test_who_answered_is_banned_and_unblock_lifts_it(daemon: Daemon, chain: Chai
     assert (found["verdict"], found["reason"], found["ban"]["limit"]) == ("drop", "banned", "greedy")
     assert "limit greedy banned it for another" in " ".join(found["steps"])
     assert "neurowall_bans 1.0" in daemon.ask("GET", "/metrics").text
+    until(lambda: bool(daemon.get("/bans/history")["bans"]))
+    (past,) = daemon.get("/bans/history")["bans"]
+    assert (past["entry"], past["kind"], past["limit"], past["by"]) == (client, "limit", "greedy", "daemon")
     daemon.kill()
     daemon.start()
     assert banned(daemon) == [client]

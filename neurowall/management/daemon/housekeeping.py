@@ -38,11 +38,18 @@ class Housekeeper:
     """Calls *expiring*.expire() within a second after the first entry is over, and looks at the policy.
 
     If that fails it says so to *tell* and in the log, and tries again after FIRST_PAUSE, twice that,
-    and so on up to LONGEST_PAUSE; `tell(None)` takes it back once it succeeds.
+    and so on up to LONGEST_PAUSE; `tell(None)` takes it back once it succeeds. *took_back* is called after a
+    policy was taken back.
     """
 
-    def __init__(self, expiring: Expiring, tell: Callable[[str | None], None]) -> None:
+    def __init__(
+        self,
+        expiring: Expiring,
+        tell: Callable[[str | None], None],
+        took_back: Callable[[], None] = lambda: None,
+    ) -> None:
         self._expiring = expiring
+        self._took_back = took_back
         self._tell = tell
         self._stop = threading.Event()
         self._failures = 0
@@ -85,6 +92,7 @@ class Housekeeper:
             log.info("%d bans by limits ended", ended)
         if self._expiring.take_back_unconfirmed():
             log.warning("the policy was not confirmed in time: the one before is in force again")
+            self._took_back()
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1

@@ -41,6 +41,7 @@ from neurowall.management.api.server import Listener
 from neurowall.management.api.tls import Certificate
 from neurowall.management.daemon import logs, preflight
 from neurowall.management.daemon.down import SYSCTLS, end_enforcement
+from neurowall.management.daemon.history import note_taken_back, record_limit_bans
 from neurowall.management.daemon.housekeeping import Housekeeper
 from neurowall.management.daemon.notify import notify
 from neurowall.management.daemon.reloading import Reloading, declared_capacity
@@ -111,10 +112,11 @@ def serve(options: Options) -> None:
             capacity=declared_capacity(policy),
             storage=store.facts,
         )
+        engine.on_events = partial(record_limit_bans, store.bans)
         threads = (
             _interface_watcher(dataplane, engine),
             _table_watcher(engine),
-            Housekeeper(engine, about.say_housekeeping),
+            Housekeeper(engine, about.say_housekeeping, partial(note_taken_back, store.audit, engine)),
             Teller(engine),
             _recorder(store, options, engine),
         )
