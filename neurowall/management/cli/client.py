@@ -119,7 +119,7 @@ class Client:
             raise not_reached(self._target, error) from error
         except httpx.TransportError as error:
             raise CommandError(f"the daemon went away ({type(error).__name__}: {error})") from error
-        raise CommandError("the daemon ends; follow again when it is back")
+        raise CommandError("the daemon ended this: it is going down, or the token is not valid any more")
 
     def _change(
         self,

@@ -15,6 +15,7 @@ from neurowall.model.counters import Counter
 from neurowall.model.reasons import Reason
 from tests.unit.management.commands import Cli
 from tests.unit.management.conftest import StandIn
+from tests.unit.management.scripted import HANG_UP, Answer, on_socket, problem
 from tests.unit.management.terminal import NEUROWALL, Terminal
 
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
@@ -205,6 +206,20 @@ class TestTerminal:
             terminal.wait_for("2,500")
             terminal.type("q")
             assert terminal.end() == 0
+
+    def test_a_daemon_that_is_away_is_waited_for(self, alone: Cli) -> None:
+        """The last figures stay, with why there are no newer ones; a token that was revoked ends it."""
+        first, later = answer(1.0, listed=(77, 0)), answer(9.0, listed=(88, 0)) | {"generation": 9}
+        revoked = problem(401, "not-authenticated", "the token was revoked")
+        told = (Answer(first), HANG_UP, HANG_UP, Answer(later), revoked)
+        with on_socket(alone.run_dir / "main/api.sock", *told), self.watching(alone.run_dir) as terminal:
+            terminal.wait_for("77")
+            terminal.wait_for("no answer, trying again")
+            terminal.wait_for("77")
+            assert "no answer" not in terminal.wait_for("generation 9").rpartition("\x1b[J")[2]
+            assert terminal.end() == ExitCode.FAILED
+            assert LEAVE in terminal.shown
+            assert "error: the token was revoked" in terminal.shown.rpartition(LEAVE)[2]
 
     def test_figures_move(self, cli: Cli, counted: StandIn) -> None:
         """What is counted meanwhile becomes a rate."""
