@@ -9,6 +9,7 @@ from typing import Any
 from neurowall.logic.policydiff import described
 from neurowall.logic.policyresults import DiffLine, GenerationInfo, Pending, PolicyChange, PolicyInForce
 from neurowall.logic.results import StatefulStatus
+from neurowall.management.api.pastpolicies import PastPage
 from neurowall.management.api.policies import Policies
 from neurowall.model.counters import Counter
 from neurowall.model.errors import StateError
@@ -35,14 +36,17 @@ def generation(info: GenerationInfo, *, text: bool = False) -> Json:
     }
 
 
-def generations(infos: Sequence[GenerationInfo], limit: int, now: PolicyInForce) -> Json:
-    """The last *limit* of *infos*, newest first, and which generation is in force."""
-    shown = [generation(each) for each in reversed(infos)][:limit]
-    more = len(infos) > limit
+def generations(page: PastPage, now: PolicyInForce) -> Json:
+    """Some generations, newest first, and which one is in force.
+
+    oldest_kept: those from it on can come back. history: whether older ones could be asked for.
+    """
     return {
-        "generations": shown,
-        "next": shown[-1]["generation"] if more else None,
+        "generations": [generation(each) for each in page.infos],
+        "next": page.next,
         "in_force": now.info.generation,
+        "oldest_kept": page.oldest_kept,
+        "history": "ok" if page.is_whole else "unavailable",
     }
 
 

@@ -93,7 +93,7 @@ def create_app(
     add_lists(app, engine, answered)
     add_reload(app, engine, about, answered)
     add_policies(app, asked, answered)
-    add_generations(app, asked)
+    add_generations(app, asked, store.generations if store else None)
     add_rules(app, asked)
     add_events(app, engine, authenticator.is_valid)
     add_top(app, engine)

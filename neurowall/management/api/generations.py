@@ -9,8 +9,9 @@ from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.policydiff import difference_of
 from neurowall.logic.policyresults import GenerationInfo
-from neurowall.management.api import answers_policy, problems
+from neurowall.management.api import answers_policy
 from neurowall.management.api.auth import READ
+from neurowall.management.api.pastpolicies import Older, PastPolicies, no_such
 from neurowall.management.api.policies import Policies
 from neurowall.management.api.requests import NoQuery, Strict
 from neurowall.management.api.textdiff import unified
@@ -34,40 +35,36 @@ class DiffQuery(Strict):
     to: int | None = Field(default=None, ge=1, le=MOST)
 
 
-def add_generations(app: FastAPI, policies: Policies) -> None:
-    """Serve them."""
+def add_generations(app: FastAPI, policies: Policies, older: Older | None) -> None:
+    """Serve them. older: where those are that the daemon itself does not keep any more."""
+    past = PastPolicies(policies, older)
 
     @app.get("/policy/generations", dependencies=[READ])
     def generations(query: Annotated[GenerationsQuery, Query()]) -> Response:
         """The policies that were in force, newest first; `next` is the `after` of the following page."""
-        found = policies.generations(query.limit + 1, query.after)
-        return JSONResponse(answers_policy.generations(found, query.limit, policies.policy_now()))
+        page = past.page(query.limit, query.after)
+        return JSONResponse(answers_policy.generations(page, policies.policy_now()))
 
     @app.get("/policy/generations/{number}", dependencies=[READ])
     def generation(number: Number, _query: NoQuery) -> Response:
         """One of them, with its text."""
-        check_kept(policies, number)
-        return JSONResponse(answers_policy.generation(policies.generation(number), text=True))
+        return JSONResponse(answers_policy.generation(past.get(number), text=True))
 
     @app.get("/policy/generations/{number}/diff", dependencies=[READ])
     def diff(number: Number, query: Annotated[DiffQuery, Query()]) -> Response:
         """What differs between two of them, in words and line by line."""
         other = query.to or policies.policy_now().info.generation
-        for each in (number, other):
-            check_kept(policies, each)
-        old, new = policies.generation(number), policies.generation(other)
+        old, new = past.get(number), past.get(other)
         lines = difference_of(_policy(old), _policy(new))
         text = unified(old.text, new.text, f"generation {number}", f"generation {other}")
         return JSONResponse(answers_policy.diff(number, other, lines, text))
 
 
-def check_kept(policies: Policies, number: int, *, loose: bool = False) -> None:
-    """Refuse a generation that there is not; *loose*: one between two means the policy that was in force."""
+def check_kept(policies: Policies, number: int) -> None:
+    """Refuse to go back to what cannot come back; between two generations the older one was in force."""
     kept = policies.kept_generations()
-    if number not in kept and not (loose and kept and kept[0] < number <= kept[-1]):
-        known = ", ".join(map(str, kept)) or "none"
-        detail = f"generation {number} put no policy in force, or is not kept any more; there are: {known}"
-        raise problems.ApiProblem(404, "no-such-generation", detail)
+    if number not in kept and not (kept and kept[0] < number <= kept[-1]):
+        raise no_such(number, kept)
 
 
 def _policy(info: GenerationInfo) -> Policy:

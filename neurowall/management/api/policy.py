@@ -146,7 +146,7 @@ def _rollback(
     policies: Policies, number: int | None, query: RollbackQuery, session: Session | None
 ) -> dict[str, Any]:
     if number is not None:
-        check_kept(policies, number, loose=True)
+        check_kept(policies, number)
     back = partial(
         policies.rollback_policy, number, dry_run=query.dry_run, force=query.force, session=session
     )

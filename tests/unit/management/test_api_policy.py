@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from neurowall.data.store.store import Store
 from neurowall.logic.engine import Engine
 from neurowall.logic.lockout import Session
 from neurowall.logic.packettext import PacketInvalid
@@ -19,6 +21,7 @@ from neurowall.model.errors import (
     RulesetError,
     StateError,
 )
+from neurowall.model.intent import GenerationRecord
 from tests.unit.management.conftest import Api, done, refused
 from tests.unit.management.policies import PENDING, TEXT, FakePolicies
 
@@ -239,6 +242,36 @@ class TestQuestions:
         assert ([each["generation"] for each in first["generations"]], first["next"]) == ([5], 5)
         rest = done(api.get("/policy/generations?limit=1&after=5"))
         assert ([each["generation"] for each in rest["generations"]], rest["next"]) == ([3], None)
+
+    def test_older_generations_are_the_databases(
+        self, engine: Engine, about: About, policies: FakePolicies, tmp_path: Path
+    ) -> None:
+        """In the same pages, with their texts; only what the daemon keeps can come back."""
+        store = Store(f"sqlite:///{tmp_path}/neurowall.db", "gateway")
+        store.open()
+        for number in (1, 2, 3):
+            text = TEXT.replace("ports: 25", f"ports: {number}")
+            store.generations.record(GenerationRecord(number, 1_600_000_000.0, "apply", "p", "", text, 3, ()))
+        api = Api(create_app(engine, about, policies, store=store))
+        pages, after = list[list[int]](), dict[str, int]()
+        while True:
+            page = done(api.get("/policy/generations", params={"limit": 2, **after}))
+            pages.append([each["generation"] for each in page["generations"]])
+            if page["next"] is None:
+                break
+            after = {"after": page["next"]}
+        assert (pages, page["oldest_kept"], page["history"]) == ([[5, 3], [2, 1]], 3, "ok")
+        assert "ports: 2," in done(api.get("/policy/generations/2"))["text"]
+        assert done(api.get("/policy/generations/1/diff?to=3"))["differences"]
+        refused(api.get("/policy/generations/4"), 404, "no-such-generation")
+        refused(api.post("/policy/rollback", json={"generation": 2}), 404, "no-such-generation")
+        store.close()
+        page = done(api.get("/policy/generations"))
+        assert ([each["generation"] for each in page["generations"]], page["history"]) == (
+            [5, 3],
+            "unavailable",
+        )
+        refused(api.get("/policy/generations/2"), 503, "storage-unavailable")
 
     def test_two_generations_are_compared(self, api: Api, policies: FakePolicies) -> None:
         """In words, and line by line; with the one in force where no other is named."""

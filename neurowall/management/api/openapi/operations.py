@@ -106,8 +106,8 @@ OPERATIONS: dict[str, Operation] = {
     "GET /policy": Operation("policy", policy.PolicyNow),
     "GET /policy/schema": Operation("policy", policy.PolicySchema),
     "GET /policy/generations": Operation("policy", policy.Generations),
-    "GET /policy/generations/{number}": Operation("policy", policy.GenerationWithText, (404, *PLAIN)),
-    "GET /policy/generations/{number}/diff": Operation("policy", policy.GenerationDiff, (404, *PLAIN)),
+    "GET /policy/generations/{number}": Operation("policy", policy.GenerationWithText, (404, *PLAIN, 503)),
+    "GET /policy/generations/{number}/diff": Operation("policy", policy.GenerationDiff, (404, *PLAIN, 503)),
     "POST /policy/apply": Operation(
         "policy",
         policy.PolicyChange,

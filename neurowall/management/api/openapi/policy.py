@@ -38,11 +38,16 @@ class GenerationWithText(PolicyGeneration):
 
 
 class Generations(Answer):
-    """Policies that were in force, newest first. next: the `after` of the older ones, null at the end."""
+    """Policies that were in force, newest first. next: the `after` of the older ones, null at the end.
+
+    oldest_kept: those from it on can come back. history: whether the database could be asked for older ones.
+    """
 
     generations: list[PolicyGeneration]
     next: Generation | None
     in_force: Generation
+    oldest_kept: Generation | None
+    history: Literal["ok", "unavailable"]
 
 
 class GenerationDiff(Answer):
