@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
 
 from neurowall.data.store import schema
 from neurowall.data.store.lane import Lane
@@ -15,7 +15,7 @@ from neurowall.model.audit import plain
 from neurowall.model.history import REASON, BanChange, BanPage, BanRow
 
 CHUNK = 500  # changes in one work; entries asked about in one query
-QUEUE = 400  # chunks that wait for the database; more are not recorded, and counted
+QUEUE = 1_000  # chunks that wait for the database; more are not recorded, and counted
 _TABLE = schema.bans
 
 log = logging.getLogger(__name__)
@@ -77,11 +77,20 @@ class Bans:
 
     def _write(self, connection: Connection, changes: Sequence[BanChange]) -> None:
         """Close what *changes* end or replace, and add what they begin."""
+        mine = (_TABLE.c.node == self._node) & _TABLE.c.ended.is_(None)
+        same = (_TABLE.c.entry == bindparam("of")) & (_TABLE.c.list == bindparam("on"))
+        close = update(_TABLE).where(mine & same).values(ended=bindparam("at"), ended_by=bindparam("by"))
         for together in _without_repeats(changes):
-            for (name, actor, when), entries in _by_whom(together).items():
-                same = _TABLE.c.entry.in_(entries) & (_TABLE.c.list == name) & (_TABLE.c.node == self._node)
-                values = {"ended": when, "ended_by": plain(actor, 120)}
-                connection.execute(update(_TABLE).where(same & _TABLE.c.ended.is_(None)).values(values))
+            closed = [
+                {
+                    "of": plain(each.entry, 64),
+                    "on": plain(each.list, 64),
+                    "at": each.when,
+                    "by": plain(each.actor, 120),
+                }
+                for each in together
+            ]
+            connection.execute(close, closed)
             self._add(connection, [each for each in together if not each.ended])
 
     def _add(self, connection: Connection, fresh: Sequence[BanChange]) -> None:
@@ -113,14 +122,6 @@ def _without_repeats(changes: Sequence[BanChange]) -> Iterator[list[BanChange]]:
         seen.add((change.entry, change.list))
         part.append(change)
     yield part
-
-
-def _by_whom(changes: Sequence[BanChange]) -> dict[tuple[str, str, float], list[str]]:
-    """Entries by list, actor and time: mostly all of them are one request's."""
-    found: dict[tuple[str, str, float], list[str]] = {}
-    for change in changes:
-        found.setdefault((change.list, change.actor, change.when), []).append(change.entry)
-    return found
 
 
 def _holding(address: str) -> list[str]:
