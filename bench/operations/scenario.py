@@ -205,7 +205,7 @@ class Read(Paired):
     """
 
     operation: Literal["read"]
-    per_second: int = Field(100, ge=1, le=1000)
+    per_second: int = Field(20, ge=1, le=1000)
 
     @property
     def remote(self) -> bool:

@@ -38,8 +38,8 @@ def test_bans_reads_and_scrapes_over_tls(run_scenario: Callable[..., Result]) ->
     counted = {key.removeprefix("neurowall/"): metric.n for key, metric in found.metrics.items()}
     assert counted["effective_ms@https"] == 4
     assert counted["scrape_ms@many"] == 6
-    assert counted["read_ms@flood"] >= 5
-    assert counted["read_ms@idle"] >= 5
+    assert counted["read_ms@flood"] >= 2
+    assert counted["read_ms@idle"] >= 2
     values = {key.removeprefix("neurowall/"): metric.value for key, metric in found.metrics.items()}
     assert values["drop_mpps@flood"] > 0.01
     assert values["daemon_pss_mib@https"] > 20
