@@ -8,6 +8,7 @@ from typing import Literal
 
 from neurowall.kernel.features import Bpf, Conntrack, Nftables
 from neurowall.kernel.machine import ETHERNET, XDP_BASIC, XDP_MULTI_BUFFER, Device
+from neurowall.model.history import StorageFacts
 
 State = Literal["ok", "note", "warning", "missing"]
 
@@ -36,7 +37,8 @@ class Finding:
 class Facts:
     """What was found. lacking: what a daemon cannot run without, each with its remedy.
 
-    interfaces: the names to guard; those of them that exist are among *devices*.
+    interfaces: the names to guard; those of them that exist are among *devices*. storage: what a daemon that
+    runs says of its database.
     """
 
     release: str
@@ -48,6 +50,7 @@ class Facts:
     forwarding: Mapping[int, bool]
     devices: tuple[Device, ...]
     interfaces: tuple[str, ...]
+    storage: StorageFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def examine(facts: Facts) -> tuple[Finding, ...]:
         *_nftables(facts.nftables),
         *_conntrack(facts.conntrack),
         *_forwarding(facts),
+        *_storage(facts.storage),
         *(finding for name in facts.interfaces for finding in _interface(name, facts)),
     )
 
@@ -178,6 +182,22 @@ def _forwarding(facts: Facts) -> Iterator[Finding]:
     elif len(facts.interfaces) > 1:
         fix = "`forwarding: [ipv4, ipv6]` in the policy"
         yield Finding("forwarding", "note", "no packet is forwarded", "this machine is no gateway", fix)
+
+
+def _storage(storage: StorageFacts | None) -> Iterator[Finding]:
+    if storage is None:
+        return
+    if storage.problem:
+        found, _, fix = storage.problem.partition(": ")
+        costs = "changes are refused, and nobody is told who made which; packets are filtered as before"
+        yield Finding("database", "warning", found, costs, fix)
+        return
+    size = "" if storage.size is None else f", {storage.size / 1e6:,.1f} MB"
+    yield Finding("database", "ok", f"{storage.backend}{size}")
+    if storage.lost:
+        found = f"{storage.lost:,} rows of audit or history were given up since the daemon started"
+        costs = "they are missing in what it shows of the past"
+        yield Finding("database", "note", found, costs, "the daemon's log says when and why")
 
 
 def _interface(name: str, facts: Facts) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 """The daemon and its database: what is there, and that enforcement goes on without it."""
 
 import contextlib
+import json
 import sqlite3
 
 import pytest
@@ -44,3 +45,15 @@ def test_a_url_for_which_there_is_no_driver_is_refused_with_a_reason(make_daemon
     failed = make_daemon().fails("--database", "mysql://root@localhost/x")
     assert failed.returncode == 4
     assert "use sqlite:///... or postgresql://" in failed.stderr
+
+
+def test_doctor_asks_a_daemon_that_runs(daemon: Daemon) -> None:
+    """And says nothing of a database where none does."""
+
+    def found() -> list[str]:
+        findings = json.loads(daemon.cli("doctor", "-o", "json").stdout)["findings"]
+        return [each["found"] for each in findings if each["area"] == "database"]
+
+    until(lambda: found() != [] and "sqlite, " in found()[0])
+    assert daemon.stop() == 0
+    assert found() == []

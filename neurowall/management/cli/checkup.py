@@ -2,7 +2,7 @@
 """`neurowall doctor`: gathers the facts of this machine and has them judged."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,16 @@ from neurowall.data.generations import GenerationStore
 from neurowall.data.sources import read_policy
 from neurowall.kernel import features, machine, netlink
 from neurowall.logic.doctor import Facts, examine
+from neurowall.management.cli.client import Client
+from neurowall.management.cli.target import Target
 from neurowall.management.daemon import preflight
+from neurowall.management.errors import CommandError
 from neurowall.management.instance import Instance, Record
 from neurowall.model.errors import PolicyError, StateError
+from neurowall.model.history import StorageFacts
 from neurowall.model.policy import Policy, load_policy
+
+ASK_SECONDS = 5.0
 
 Json = dict[str, Any]
 
@@ -27,10 +33,11 @@ def check_up(instance: Instance, config: Path | None, netns: str | None) -> Json
     record = instance.recorded()
     policy = read_policy(config) if config else _in_force(record) if record else None
     lacking = preflight.missing(admin=netns is not None)
+    storage = _storage(instance) if record else None  # before the namespace: its socket is a file
     bpf = features.bpf()  # some of it is only seen from the first namespace
     if where := netns or (record.netns if record else None):
         netlink.enter_namespace(where)
-    facts = _facts(policy, lacking, bpf)
+    facts = replace(_facts(policy, lacking, bpf), storage=storage)
     findings = examine(facts)
     return {
         "netns": where,
@@ -52,6 +59,19 @@ def _in_force(record: Record) -> Policy | None:
         StateError,
     ):  # not what is asked here: `validate` and `status` say what is wrong with it
         return None
+
+
+def _storage(instance: Instance) -> StorageFacts | None:
+    """What the daemon says of its database; None if none answers."""
+    try:
+        with Client(Target(instance), timeout=ASK_SECONDS) as client:
+            told = client.get("status").get("storage")
+    except CommandError:
+        return None
+    if not told:
+        return None
+    names = ("backend", "problem", "audit_queued", "waiting", "lost")
+    return StorageFacts(where="", size=told["bytes"], **{name: told[name] for name in names})
 
 
 def _facts(policy: Policy | None, lacking: tuple[str, ...], bpf: features.Bpf) -> Facts:

@@ -34,7 +34,8 @@ def doctor(
 ) -> None:
     """Say what this machine lacks, what that costs, and how to fix it.
 
-    Takes no daemon and changes nothing. Exit code 1 if something essential is missing.
+    Takes no daemon, though one that runs is asked for its database, and changes nothing. Exit code 1 if
+    something essential is missing.
     """
     from neurowall.management.cli.checkup import check_up
 

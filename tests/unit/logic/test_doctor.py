@@ -7,6 +7,7 @@ import pytest
 from neurowall.kernel.features import NFT_FEATURES, Bpf, Conntrack, Nftables
 from neurowall.kernel.machine import XDP_BASIC, XDP_MULTI_BUFFER, Device
 from neurowall.logic.doctor import _FEATURES, Facts, Finding, examine
+from neurowall.model.history import StorageFacts
 
 WAN = Device("wan0", 2, driver="ice", xdp_features=XDP_BASIC | XDP_MULTI_BUFFER, queues=4)
 LAN = Device("lan0", 3, driver="ice", xdp_features=XDP_BASIC, queues=4)
@@ -136,3 +137,27 @@ def test_every_probed_feature_has_its_price() -> None:
 def test_interfaces_that_nobody_guards_are_not_blamed() -> None:
     """Only those of the policy."""
     assert worse(interfaces=("lan0",), devices=(replace(WAN, up=False, queues=1), LAN)) == []
+
+
+class TestDatabase:
+    """Only a daemon that runs can tell of it."""
+
+    WORKS = StorageFacts("sqlite", "", None, 1_250_000, 0, 0, 0)
+
+    def test_works(self) -> None:
+        """Its kind and its size."""
+        found = examine(replace(HEALTHY, storage=self.WORKS))
+        assert Finding("database", "ok", "sqlite, 1.2 MB") in found
+        assert not worse(storage=self.WORKS)
+
+    def test_is_away(self) -> None:
+        """What the daemon says of it, with the next step as the fix."""
+        (found,) = worse(storage=replace(self.WORKS, problem="database x is gone: put it back"))
+        assert (found.state, found.found, found.fix) == ("warning", "database x is gone", "put it back")
+        assert "filtered as before" in found.costs
+
+    def test_lost_rows(self) -> None:
+        """It works now, and did not always."""
+        (found,) = worse(storage=replace(self.WORKS, lost=3))
+        assert found.state == "note"
+        assert "3 rows" in found.found
