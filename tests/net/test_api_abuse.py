@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from bench.testbed.chain import Chain
-from tests.net.conftest import MakeDaemon
+from bench.testbed.run import Run
+from tests.net.conftest import daemons
 from tests.net.daemon import until
 from tests.net.probes import Probes
 from tests.net.remote import Remote, is_open
@@ -28,13 +29,14 @@ BANNED, OTHER = "203.0.113.7", "203.0.113.8"
 PATIENCE = 2.0  # seconds that the unix socket may take on a machine that others use too
 
 
-@pytest.fixture
-def remote(make_daemon: MakeDaemon, chain: Chain) -> Remote:
+@pytest.fixture(scope="module")
+def remote(run: Run, chain: Chain) -> Iterator[Remote]:
     """A daemon with TLS, and one source banned."""
-    remote = Remote(make_daemon(), chain)
-    remote.start()
-    remote.daemon.post("block", BANNED)
-    return remote
+    with daemons(run, chain) as make:
+        remote = Remote(make(), chain)
+        remote.start()
+        remote.daemon.post("block", BANNED)
+        yield remote
 
 
 @contextlib.contextmanager
@@ -153,7 +155,7 @@ def test_bodies_of_100_mb(remote: Remote, probes: Probes, chunked: bool) -> None
 
 
 def test_large_bodies_at_once(remote: Remote, probes: Probes) -> None:
-    """Six of 60 MB: there is room for two."""
+    """Four of 60 MB: there is room for two."""
     _, writer = remote.token("rules:write")
     before, peak, answers = remote.resident, [0.0], []
     block = b"# " + b"x" * ((1 << 20) - 3) + b"\n"
@@ -163,7 +165,7 @@ def test_large_bodies_at_once(remote: Remote, probes: Probes) -> None:
             answer = client.put(f"/lists/l{number}", content=(block for _ in range(60)))
             answers.append(answer.status_code)
 
-    threads = [threading.Thread(target=send, args=(number,)) for number in range(6)]
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(4)]
     for each in threads:
         each.start()
     while any(each.is_alive() for each in threads):
