@@ -33,6 +33,7 @@ limits:
 rules:
   - {name: probes, from: external, to: internal, protocol: udp, ports: 4711, action: accept}
   - {name: web, from: external, to: internal, protocol: tcp, ports: [80, 443], action: accept}
+  - {name: ssh, from: internal, to: gateway, protocol: tcp, ports: 22, action: accept}
   - {name: no-mail, from: internal, to: external, protocol: tcp, ports: 25, action: reject}
   - {name: out, from: internal, to: external, action: accept}
 """

@@ -27,7 +27,7 @@ _MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 def main(directory: Path) -> None:
-    """Write console-light.png, console-dark.png, console-phone.png and console-rollback.png."""
+    """Write console-light.png, -dark, -phone, -rollback and -bans."""
     directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         logs = Path(stack.enter_context(TemporaryDirectory()))
@@ -52,6 +52,10 @@ def main(directory: Path) -> None:
             time.sleep(1.5)  # the charts are drawn anew with each answer
             taken[f"console-{name}.png"] = browser.picture(*size)
         taken["console-rollback.png"] = _rollback(browser)
+        browser.press("Escape")
+        show(browser, "bans")
+        browser.until_text("#history", "passwords")
+        taken["console-bans.png"] = browser.picture(1280, 720)
         browser.go("about:blank")
         for name, picture in taken.items():
             _write(directory / name, compact(browser, picture))
@@ -68,6 +72,9 @@ def _history(gateway: Gateway) -> None:
         gateway.apply(text, note=note)
     daemon.post("block", "203.0.113.200", "2001:db8:5::/48")
     daemon.post("allow", "198.51.100.77")
+    daemon.ask(
+        "POST", "/block", json={"addresses": ["192.0.2.77"], "ttl": "6h", "reason": "guesses passwords"}
+    )
 
 
 def _rollback(browser: Browser) -> bytes:

@@ -189,6 +189,8 @@ def test_a_ban_by_keyboard_alone(page: Browser, gateway: Gateway, probes: Probes
     assert probes.arrived(FREE) == set()
     page.until_text("#bans", FREE)
     assert cell(page, "#bans", FREE, "Ends in").startswith(("1 d", "23 h"))
+    page.until_text("#bans", "scans")
+    assert re.match(r"token:[a-z0-9]{12} read and rules:write", cell(page, "#bans", FREE, "By"))
     walk(page, f"Unblock {FREE}", most=20)
     page.press("Enter")
     page.until("return document.getElementById('dialog').open")
@@ -204,6 +206,8 @@ def test_a_ban_by_keyboard_alone(page: Browser, gateway: Gateway, probes: Probes
     page.until_text("#told", f"{FREE} is not blocked any more")
     assert probes.arrived(FREE) == {FREE}
     page.until("return !document.querySelector('#bans').innerText.includes(arguments[0])", FREE)
+    until(lambda: cell(page, "#history", FREE, "Ended by") == cell(page, "#history", FREE, "By"))
+    assert cell(page, "#history", FREE, "Reason") == "scans"
 
 
 def test_what_cannot_be_blocked_is_said_in_the_dialog(page: Browser) -> None:

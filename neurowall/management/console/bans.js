@@ -7,6 +7,7 @@ import { Table, actions, byId, chipColumn, el, refuse, tell } from "./dom.js";
 import { clock, duration, isAddress } from "./format.js";
 
 const PAGE = 100;
+const PAST = 20;
 const EVERY = 5000; // ms
 const TTLS = [
   ["15m", "15 minutes"],
@@ -24,12 +25,14 @@ export class Bans {
     this.live = live;
     this.table = banTable((item) => this.takeBack(item));
     this.pages = 1;
-    live.addEventListener("generation", () => this.#refresh());
+    this.past = historyTable();
+    live.addEventListener("generation", () => this.#changed());
     for (const id of ["ban-kind", "ban-filter"]) byId(id).addEventListener("input", () => this.#again());
     byId("bans-more").addEventListener("click", () => {
       this.pages += 1;
       this.#refresh();
     });
+    byId("history-more").addEventListener("click", () => this.#history(this.older));
     byId("ban-form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.add(event.submitter?.value ?? "block", byId("ban-address").value.trim());
@@ -39,6 +42,7 @@ export class Bans {
   open() {
     this.timer = setInterval(() => document.hidden || this.#refresh(), EVERY);
     this.#again();
+    this.#history();
   }
 
   close() {
@@ -49,6 +53,7 @@ export class Bans {
   clear() {
     this.close();
     this.table.clear();
+    this.past.clear();
   }
 
   /** Ask whether and how long to block or allow an address. */
@@ -104,7 +109,28 @@ export class Bans {
     tell([`${done}.`, ...(made.notes ?? [])].join(" "));
     byId("ban-address").value = "";
     this.live.hurry();
+    await this.#changed();
+  }
+
+  async #changed() {
     await this.#refresh();
+    await this.#history();
+  }
+
+  /** What was in force: the newest, or what is older than what is shown. */
+  async #history(after = null) {
+    if (!this.timer || !this.session.client) return;
+    try {
+      const query = new URLSearchParams({ limit: PAST, ...(after && { after }) });
+      const { bans, next } = await this.session.client.get(`/bans/history?${query}`);
+      this.rows = after ? [...this.rows, ...bans] : bans;
+      this.older = next;
+      this.past.fill(this.rows);
+      byId("history-more").hidden = !next;
+      refuse(byId("history-refusal"), "");
+    } catch (error) {
+      if (error.status) refuse(byId("history-refusal"), explainError(error));
+    }
   }
 
   #again() {
@@ -185,5 +211,23 @@ function banTable(takeBack) {
     ],
     (item) => `${item.kind} ${item.list ?? item.limit} ${item.entry}`,
     "Nobody is banned, and nobody is let through by the operator.",
+  );
+}
+
+function historyTable() {
+  return new Table(
+    byId("history"),
+    "History of bans",
+    [
+      { label: "Entry", head: true, class: "address", text: (item) => item.entry },
+      chipColumn("Kind", (item) => KINDS[item.kind] ?? item.kind, () => "neutral"),
+      { label: "By", class: "name", text: (item) => item.limit || item.by || "" },
+      { label: "Since", end: true, text: (item) => clock(item.since) },
+      { label: "Ended", end: true, text: (item) => (item.ended ? clock(item.ended) : "in force") },
+      { label: "Ended by", class: "name", text: (item) => item.ended_by ?? "" },
+      { label: "Reason", class: "wide", text: (item) => item.reason ?? "" },
+    ],
+    (item) => String(item.id),
+    "Nothing yet.",
   );
 }

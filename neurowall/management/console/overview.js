@@ -68,7 +68,7 @@ export class Overview {
     this.tiles.set("List entries", count(total), plural(status.lists.length, "list"));
     const timed = status.timed.block + status.timed.allow;
     const next = status.timed.next?.remaining_seconds;
-    this.tiles.set("Timed entries", count(timed), next === undefined || next === null ? "" : `next ends in ${duration(next)}`);
+    this.tiles.set("Timed entries", count(timed), next === undefined || next === null ? "" : `next in ${duration(next)}`);
     const { known, capacity, guard_active: guarded } = status.flows;
     this.tiles.set("Flows known", capacity ? count(known) : "off", guarded ? "too many new ones" : capacity ? `of ${short(capacity)}` : "");
     this.tiles.set("Generation", count(status.generation), `up ${duration(status.uptime_seconds)}`);
