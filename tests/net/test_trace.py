@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,8 +70,16 @@ def daemon(run: Run, chain: Chain) -> Iterator[Daemon]:
                 netlink.route("del", dst=network, type="unreachable")
 
 
-def abort(chain: Chain, times: int) -> None:
-    """Frames for an XDP program that returns XDP_ABORTED, on interfaces of its own in the gateway."""
+def is_up(netlink: IPRoute, index: int) -> bool:
+    """Whether an interface sends."""
+    return bool(netlink.get_links(index)[0].get_attr("IFLA_OPERSTATE") == "UP")
+
+
+def abort(chain: Chain, times: int, was_seen: Callable[[], bool]) -> None:
+    """Frames for an XDP program that returns XDP_ABORTED, on interfaces of its own in the gateway.
+
+    They stay until it *was_seen*: what waits for a CPU would go with them.
+    """
     with chain.gateway.enter(), IPRoute() as netlink, libbpf.Object(objects.path("xdpnull")) as program:
         netlink.link("add", ifname="x0", kind="veth", peer={"ifname": "x1"})
         index = {name: netlink.link_lookup(ifname=name)[0] for name in ("x0", "x1")}
@@ -86,11 +94,18 @@ def abort(chain: Chain, times: int) -> None:
                     # Or the kernel sends multicast listener reports of its own.
                     Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
                     netlink.link("set", index=each, state="up")
+                until(lambda: is_up(netlink, index["x0"]), 20.0)  # before, its queue takes nothing
                 tracing.send_frames("x0", bytes(12) + b"\x88\xb5" + bytes(46), times)
+                until(was_seen, 20.0)
             finally:
                 os.close(link)
         finally:
             netlink.link("del", index=index["x0"])
+
+
+def exceptions(trace: tracing.Trace) -> list[int]:
+    """How many there were, each time that it told of more."""
+    return [line["packets"] for line in trace.lines() if line.get("kind") == "exception"]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +126,7 @@ def seen(run: Run, chain: Chain, daemon: Daemon) -> Json:
             sender.send(udp(source, "127.0.0.9", OPEN), MARTIAN + more)
             sender.send(udp(source, "192.0.2.9", OPEN), ROUTELESS + more)
             sender.send(udp(source, server, CLOSED), ELSEWHERE + more)
-        abort(chain, ABORTED)
+        abort(chain, ABORTED, lambda: bool(exceptions(trace)) and exceptions(trace)[-1] >= ABORTED)
         until(lambda: packets({"places": trace.lines()}, stage="IP receive") >= MANGLED, 10.0)
         daemon.post("block", TRACED, OTHER)
         sender.send(udp(TRACED, server, OPEN), BLOCKED)
