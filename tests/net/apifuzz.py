@@ -117,7 +117,8 @@ def checks(*names: str) -> list[Callable[..., Any]]:
 def ask(case: Any, url: str, session: requests.Session) -> int:
     """Send it, judge the answer, and tell its status. Raises what schemathesis raises."""
     # schemathesis would write a policy as one string of YAML.
-    raw = {"data": case.body.encode()} if case.media_type == "application/yaml" and case.body else {}
+    is_text = case.media_type == "application/yaml" and isinstance(case.body, str)
+    raw = {"data": case.body.encode()} if is_text else {}
     answer = case.call(base_url=url, session=session, timeout=SECONDS, verify=session.verify, **raw)
     case.validate_response(answer, checks=checks())
     return int(answer.status_code)
