@@ -29,13 +29,13 @@ class TestBans:
         """By operators, for good and for a time; `bans` alone is `bans list`."""
         assert "no single address" in cli.ok("bans")
         cli.ok("block", "198.51.100.7")
-        cli.ok("block", "198.51.100.8", "--ttl", "1h")
+        cli.ok("block", "198.51.100.8", "--ttl", "7d")
         cli.ok("allow", "198.51.100.9")
         text = cli.ok("bans")
         assert text == cli.ok("bans", "list")
         rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith("198.")}
         assert rows["198.51.100.7"][:3] == ["block", "operator-block", "-"]
-        assert rows["198.51.100.8"][:3] == ["block", "operator-block-timed", "1"]
+        assert rows["198.51.100.8"][:3] == ["block", "operator-block-timed", "7"]
         assert rows["198.51.100.9"][:2] == ["allow", "operator-allow"]
 
     def test_some_of_them(self, cli: Cli) -> None:
