@@ -70,7 +70,7 @@ __noinline __u32 defence(struct xdp_md *ctx, __u32 reason)
 	if (flow == FLOW_BAD_SEQUENCE)
 		return NW_REASON_BAD_SEQUENCE;
 	if (nw_config.limits) {
-		over = is_over_limit(segment, flow == FLOW_KNOWN, is_proven(segment, flow, reason));
+		over = is_over_limit(flow == FLOW_KNOWN, is_proven(segment, flow, reason));
 		if (over)
 			return NW_REASON_LIMITED | (nw_config.dry_run ? over << 8 : 0);
 	}

@@ -15,22 +15,23 @@
 
 /* What a limit would write if all of them admit the packet. */
 struct limit_claim {
-	__u64 hash; /* of the key */
-	__u32 line;
-	__u32 way;
+	__u32 slot; /* of the limit */
+	__u32 line; /* of its key */
+	__u64 key; /* tag, and in the lowest bits the slot of the line: its home, then where it was found */
 	__u64 held;
 	__u64 wanted;
 };
 
 struct limit_work {
-	struct limit_claim claims[NW_LIMITS];
 	__u64 now; /* nanoseconds */
-	__u64 banned_by; /* 1 + the slot of a limit that bans, 0: none */
-	__u64 ban_second; /* which one it is, and its bans */
-	__u64 bans;
 	__u64 told_since; /* the second in which limits of *told* were told to be over */
 	__u32 told; /* a bit for each slot */
-	__u32 rest;
+	__u32 count; /* of claims */
+	__u64 concerned; /* the limits that are, see limits_of() */
+	__u64 banned_by; /* 1 + the slot of a limit that bans, 0: none */
+	struct limit_claim claims[NW_LIMITS];
+	__u64 ban_second; /* which one it is, and its bans */
+	__u64 bans;
 	struct nw_never_ban prefix;
 	struct nw_ban_key key;
 	struct nw_ban ban;

@@ -21,7 +21,7 @@ _REFUSED = """\
 		return NW_REASON_BAD_SEQUENCE;
 """
 MUTANTS = {
-    "one allowance for both": ("limits.h", "a |= (__u64)segment->is_proven << 32;", ";"),
+    "one allowance for both": ("limittable.h", "a |= (__u64)segment->is_proven << 32;", ";"),
     "limits come before what flows refuse": ("defend.h", _REFUSED, ""),
 }
 

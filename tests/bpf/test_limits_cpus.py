@@ -22,11 +22,9 @@ pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs 
 RATE, BURST = 200_000, 10_000
 SECONDS = 1.0
 COMPARE = "	return line && __sync_val_compare_and_swap("
-STORE = (
-    "	if (line)\n		line->slots[claim->way & (NW_LIMIT_WAYS - 1)] = claim->wanted;\n	return 1;\n"
-)
-PLAIN_STORE = ("limits.h", COMPARE, STORE + COMPARE)
-NO_SLACK = ("limits.h", "horizon = limit->horizon + NW_LIMIT_SLACK;", "horizon = limit->horizon;")
+STORE = "	if (line)\n		line->slots[claim->key & LIMIT_WAY_MASK] = claim->wanted;\n	return 1;\n"
+PLAIN_STORE = ("limittable.h", COMPARE, STORE + COMPARE)
+NO_SLACK = ("limittable.h", "horizon = limit->horizon + NW_LIMIT_SLACK;", "horizon = limit->horizon;")
 
 
 def _send(program: int, cpu: int, shared: mmap.mmap, place: int) -> None:

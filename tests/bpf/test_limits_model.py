@@ -38,24 +38,24 @@ PORTS = (53, 80, 123, 443, 65535)
 MUTATIONS = {
     "the first limit that admits is enough": (
         "limits.h",
-        "		if (answer == LIMIT_ADMITS)\n			continue;",
-        "		if (answer == LIMIT_ADMITS)\n			break;",
+        "		if (!judge_claim(claim, limit, line, now, bytes))\n			continue;",
+        "		if (!judge_claim(claim, limit, line, now, bytes))\n			break;",
     ),
     "what another limit drops is charged": (
         "limits.h",
         "	if ((__u32)over) {",
-        "	if ((__u32)over && commit_limits(mask & ~(__u32)(over >> 32), segment->bytes)) {",
+        "	if ((__u32)over && commit_all(work, over >> 32, segment->bytes)) {",
     ),
     "a burst is one too many": (
-        "limits.h",
-        "return ahead > tolerance ?",
-        "return ahead > tolerance + 156250 ?",
+        "limittable.h",
+        "return ahead > tolerance;",
+        "return ahead > tolerance + 156250;",
     ),
-    "what is over counts on": ("limits.h", "if (!held || ahead > horizon)", "if (!held)"),
+    "what is over counts on": ("limittable.h", "if (!held || ahead > horizon)", "if (!held)"),
     "the mask of IPv6 is that of IPv4": (
-        "limits.h",
-        "segment->family == 4 ? limit->mask4",
-        "1 ? limit->mask4",
+        "limittable.h",
+        "(const __u32 *)limit->mask6",
+        "(const __u32 *)limit->mask4",
     ),
     "a SYN is any TCP": (
         "limits.h",
@@ -63,7 +63,11 @@ MUTATIONS = {
         "(segment->tcp_flags & TCP_SYN)",
     ),
     "odd ports are even ones": ("limits.h", "*word >> (port & 1) * 32", "*word"),
-    "bytes are packets": ("limits.h", "limit->counts_bytes ? segment->bytes : 1", "1"),
+    "bytes are packets": (
+        "limittable.h",
+        "limit->counts_bytes ? bytes : 1",
+        "limit->counts_bytes ? bytes > 0 : 1",
+    ),
 }
 
 

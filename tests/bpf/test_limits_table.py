@@ -19,9 +19,9 @@ SLOW = Spec(rate=1, burst=4)
 LIMITED_WAYS = 8
 SLACK = 1 << 30  # units that another CPU's clock may be behind
 NO_INHERITANCE = (
-    "limits.h",
+    "limittable.h",
     "if (!held || ahead > horizon)",
-    "if (held >> NW_LIMIT_TIME_BITS != tag || ahead > horizon)",
+    "if ((held ^ key) >> NW_LIMIT_TIME_BITS || ahead > horizon)",
 )
 
 
