@@ -64,13 +64,16 @@ __noinline __u32 defence(struct xdp_md *ctx, __u32 reason)
 		return NW_REASON_BANNED;
 	if (nw_config.flows)
 		flow = flow_of(ctx, segment);
+	/* Through memory, so that the verifier does not follow each way to the answer through all limits. */
+	*(volatile __u8 *)&segment->flow = flow;
+	flow = *(volatile __u8 *)&segment->flow;
 	/* Before limits: what is dropped here, in anybody's name, uses up nothing of his. */
 	if (flow == FLOW_OUT_OF_STATE)
 		return NW_REASON_OUT_OF_STATE;
 	if (flow == FLOW_BAD_SEQUENCE)
 		return NW_REASON_BAD_SEQUENCE;
 	if (nw_config.limits) {
-		over = is_over_limit(flow == FLOW_KNOWN, is_proven(segment, flow, reason));
+		over = is_over_limit(segment, flow == FLOW_KNOWN, is_proven(segment, flow, reason));
 		if (over)
 			return NW_REASON_LIMITED | (nw_config.dry_run ? over << 8 : 0);
 	}

@@ -270,19 +270,17 @@ __noinline int tell_over(__u32 over, __u32 refused)
  * Whether a packet is over a limit that drops: 1 + the slot of the first one, as far as it is known, else 0. Those
  * that only watch count it. *is_proven*: of a flow whose peer was seen to answer, so its source may be banned.
  */
-__noinline __u32 is_over_limit(__u32 of_known_flow, __u32 is_proven)
+static __always_inline __u32 is_over_limit(const struct segment *segment, __u32 of_known_flow,
+					   __u32 is_proven)
 {
-	const struct segment *segment = segment_under_way();
-	struct limit_work *work = limit_work_under_way();
-	__u64 concerned, over;
+	__u64 concerned = limits_of(segment, of_known_flow), over;
+	struct limit_work *work;
 
-	if (!segment || !work)
-		return 1; /* cannot be */
-	/* Through memory, so that the verifier does not follow each way to it further. */
-	*(volatile __u64 *)&work->concerned = limits_of(segment, of_known_flow);
-	concerned = *(volatile __u64 *)&work->concerned;
 	if (!(__u32)concerned)
 		return 0;
+	work = limit_work_under_way();
+	if (!work)
+		return 1; /* cannot be */
 	claim_all(work, segment, concerned);
 	work->now = concerned >> 32 ? defence_clock() : defence_clock_coarse();
 	work->banned_by = 0;

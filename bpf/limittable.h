@@ -27,7 +27,7 @@ static __always_inline __u64 limit_hash(const struct nw_limit *limit, const stru
 	if (limit->key == NW_LIMIT_BY_SOURCE) {
 		if (segment->family == 4) {
 			c = 0xFFFF;
-			d = segment->source[3] & ((const __u32 *)limit->mask4)[3];
+			d = segment->source[3] & *(const __u32 *)limit->mask4;
 		} else {
 			const __u32 *mask = (const __u32 *)limit->mask6;
 
@@ -54,20 +54,23 @@ static __always_inline __u64 claim_key(__u64 hash)
 	return tag << NW_LIMIT_TIME_BITS | (hash >> 21 & LIMIT_WAY_MASK);
 }
 
-/* All bits if a number below 2^63 is not 0. */
-static __always_inline __u64 all_if(__u64 number)
+/* All bits if the number is negative, else none. */
+static __always_inline __u64 all_if_negative(__u64 number)
 {
-	barrier_var(number); /* or clang makes a branch of it */
-	return (__s64)-number >> 63;
+	barrier_var(number); /* or clang makes a branch of it, here and below */
+	number = (__s64)number >> 63;
+	barrier_var(number);
+	return number;
 }
 
 /*
  * The key that is not at home, with the place where it is in its line; else with that of the oldest time: empty ones
- * first, and its home before others. Without branches, since which one it is cannot be predicted.
+ * first, and its home before others. Without branches, since which one it is cannot be predicted. Global, with
+ * numbers alone, so that the verifier follows it once.
  */
-static __noinline __u64 find_key(const struct nw_limit_line *line, __u64 key, __u64 now,
-				 __u64 horizon)
+__noinline __u64 find_key(__u32 index, __u64 key, __u64 now, __u64 horizon)
 {
+	const struct nw_limit_line *line = bpf_map_lookup_elem(&limit_lines, &index);
 	__u64 best = ~0ULL >> 1, home = key & LIMIT_WAY_MASK;
 	__u64 wanted = key >> NW_LIMIT_TIME_BITS;
 
@@ -80,10 +83,10 @@ static __noinline __u64 find_key(const struct nw_limit_line *line, __u64 key, __
 
 		/* From the longest ago to the furthest ahead, which is the horizon. */
 		rank = (slot - now - horizon - 1) & LIMIT_TIME_MASK;
-		rank = (rank & all_if(tag)) + 1; /* a slot in use has a tag */
-		rank = ((rank & all_if(differs)) << 3 | way) ^ home;
+		rank = (rank & all_if_negative(-tag)) + 1; /* a slot in use has a tag */
+		rank = ((rank & all_if_negative(-differs)) << 3 | way) ^ home;
 		less = rank - best;
-		best += less & (__u64)((__s64)less >> 63);
+		best += less & all_if_negative(less);
 	}
 	return (key & ~(__u64)LIMIT_WAY_MASK) | ((best ^ home) & LIMIT_WAY_MASK);
 }
@@ -111,7 +114,7 @@ static __always_inline int judge_claim(struct limit_claim *claim, const struct n
 	horizon = limit->horizon + NW_LIMIT_SLACK;
 	held = *(const volatile __u64 *)&line->slots[key & LIMIT_WAY_MASK];
 	if (UNLIKELY((held ^ key) >> NW_LIMIT_TIME_BITS)) {
-		key = find_key(line, key, now, horizon);
+		key = find_key(claim->line, key, now, horizon);
 		claim->key = key;
 		held = *(const volatile __u64 *)&line->slots[key & LIMIT_WAY_MASK];
 	}

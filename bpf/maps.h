@@ -27,7 +27,6 @@ struct limit_work {
 	__u64 told_since; /* the second in which limits of *told* were told to be over */
 	__u32 told; /* a bit for each slot */
 	__u32 count; /* of claims */
-	__u64 concerned; /* the limits that are, see limits_of() */
 	__u64 banned_by; /* 1 + the slot of a limit that bans, 0: none */
 	struct limit_claim claims[NW_LIMITS];
 	__u64 ban_second; /* which one it is, and its bans */

@@ -17,7 +17,7 @@ enum nw_constant {
 	/* Bump when a shared struct, a map or the meaning of a slot changes: pins of another
 	 * ABI are not adopted, they are replaced beside the running program.
 	 */
-	NW_ABI = 8,
+	NW_ABI = 9,
 	NW_LINE_SLOTS = 7, /* and one metadata word make a 64-byte cache line */
 	NW_FAILSAFE_PREFIXES = 4,
 	NW_VLAN_DEPTH = 2, /* 802.1ad outside 802.1Q; deeper is dropped */
@@ -369,22 +369,23 @@ struct nw_origins {
 /*
  * One limit. It is asked once a site names it; userspace writes it before, and may change rate, tolerance,
  * action and ban at any time: each is read once a packet. A slot that is given to another limit gets other
- * secrets, so that it finds nothing of the former one's.
+ * secrets, so that it finds nothing of the former one's. The first 64 bytes are all that a packet of IPv4 asks for.
  */
 struct nw_limit {
 	__u64 interval; /* between two packets or bytes, in 2^-NW_LIMIT_FRACTION units */
 	__u64 tolerance; /* how far ahead of the clock a key's time may get, in units: the burst */
 	__u64 horizon; /* times further ahead, and NW_LIMIT_SLACK, are not ahead: they are over for hours */
 	__u64 secrets[4]; /* of the hash, random */
-	__u64 ban_ns;
-	enum nw_limit_key key;
-	enum nw_limit_action action;
-	__u32 counts_bytes; /* 1: of IP packets; 0: packets */
-	__u32 is_used; /* 1; userspace only */
-	__u8 mask4[16]; /* of the source: IPv4 in the last four bytes */
+	__u8 mask4[4]; /* of an IPv4 source */
+	__u8 key; /* enum nw_limit_key */
+	__u8 action; /* enum nw_limit_action */
+	__u8 counts_bytes; /* 1: of IP packets; 0: packets */
+	__u8 is_used; /* 1; userspace only */
 	__u8 mask6[16];
+	__u64 ban_ns;
 	__u64 identity; /* what userspace knows the limit by */
 	__u64 peak; /* the largest tolerance that it had; userspace only */
+	__u64 rest[3];
 };
 
 /* Which limits concern what arrives at an interface, a bit for each. */
@@ -394,6 +395,7 @@ struct nw_limit_site {
 	__u32 with_ports; /* those that are about some destination ports only, see limit_ports */
 	__u32 new_only; /* those that known flows are not asked about */
 	__u32 exact; /* those whose burst is so short that the coarse clock would tell */
+	__u32 rest[4]; /* a cache line each */
 };
 
 /*

@@ -38,6 +38,7 @@ struct segment {
 	__u8 icmp_type;
 	__u8 has_l4; /* the transport header was read */
 	__u8 is_fragment; /* first or later */
+	__u8 flow; /* enum flow_answer */
 	__u8 is_proven; /* set by flow_of(): of a TCP flow whose source proved that it is there */
 };
 

@@ -31,29 +31,31 @@ class Limit(Mirror):
     tolerance: int
     horizon: int
     secrets: c.Array[c.c_uint64]
-    ban_ns: int
+    mask4: c.Array[c.c_uint8]
     key: int
     action: int
     counts_bytes: int
     is_used: int
-    mask4: c.Array[c.c_uint8]
     mask6: c.Array[c.c_uint8]
+    ban_ns: int
     identity: int
     peak: int
+    rest: c.Array[c.c_uint64]
     _fields_ = (
         ("interval", c.c_uint64),
         ("tolerance", c.c_uint64),
         ("horizon", c.c_uint64),
         ("secrets", c.c_uint64 * 4),
-        ("ban_ns", c.c_uint64),
-        ("key", c.c_uint32),
-        ("action", c.c_uint32),
-        ("counts_bytes", c.c_uint32),
-        ("is_used", c.c_uint32),
-        ("mask4", c.c_uint8 * 16),
+        ("mask4", c.c_uint8 * 4),
+        ("key", c.c_uint8),
+        ("action", c.c_uint8),
+        ("counts_bytes", c.c_uint8),
+        ("is_used", c.c_uint8),
         ("mask6", c.c_uint8 * 16),
+        ("ban_ns", c.c_uint64),
         ("identity", c.c_uint64),
         ("peak", c.c_uint64),
+        ("rest", c.c_uint64 * 3),
     )
 
 
@@ -66,12 +68,14 @@ class LimitSite(Mirror):
     with_ports: int
     new_only: int
     exact: int
+    rest: c.Array[c.c_uint32]
     _fields_ = (
         ("ifindex", c.c_uint32),
         ("masks", c.c_uint32 * 8),
         ("with_ports", c.c_uint32),
         ("new_only", c.c_uint32),
         ("exact", c.c_uint32),
+        ("rest", c.c_uint32 * 4),
     )
 
 

@@ -52,7 +52,7 @@ def _kinds(guard: LimitGuard) -> tuple[int, ...]:
 
 
 def _mask(length: int, width: int) -> list[int | c_ubyte]:
-    return list(((1 << length) - 1 << width - length).to_bytes(width // 8, "big").rjust(16, b"\0"))
+    return list(((1 << length) - 1 << width - length).to_bytes(width // 8, "big"))
 
 
 def _value(guard: LimitGuard, held: Limit) -> Limit:

@@ -66,7 +66,7 @@ def _secrets(slot: int) -> tuple[int, ...]:
 
 
 def _mask(length: int, width: int) -> bytes:
-    return ((1 << length) - 1 << width - length).to_bytes(width // 8, "big").rjust(16, b"\0")
+    return ((1 << length) - 1 << width - length).to_bytes(width // 8, "big")
 
 
 class Limits:
@@ -106,10 +106,9 @@ class Limits:
     def _put(self, slot: int, spec: Spec, horizon: int) -> None:
         interval = round(spec.interval * (1 << 20))
         value = struct.pack("=3Q", interval, spec.tolerance, horizon)
-        value += struct.pack("=4QQ", *_secrets(slot), spec.ban_ns)
-        value += struct.pack("=4I", _KEYS[spec.key], _ACTIONS[spec.action], spec.counts_bytes, 1)
-        value += _mask(spec.prefix4, 32) + _mask(spec.prefix6, 128)
-        value += struct.pack("=QQ", 1000 + slot, spec.tolerance)
+        value += struct.pack("=4Q", *_secrets(slot)) + _mask(spec.prefix4, 32)
+        value += bytes([_KEYS[spec.key], _ACTIONS[spec.action], spec.counts_bytes, 1])
+        value += _mask(spec.prefix6, 128) + struct.pack("=3Q24x", spec.ban_ns, 1000 + slot, spec.tolerance)
         libbpf.map_update(self._firewall.map_fd("limits"), struct.pack("=I", slot), value)
 
     def _put_ports(self) -> None:
@@ -127,7 +126,7 @@ class Limits:
         with_ports = sum(1 << slot for slot, spec in self.specs.items() if spec.ports)
         new_only = sum(1 << slot for slot, spec in self.specs.items() if spec.new_only)
         exact = sum(1 << slot for slot, spec in self.specs.items() if spec.burst * 12 < spec.rate)  # 80 ms
-        value = struct.pack("=I8I3I", self._ifindex, *masks, 0, 0, with_ports, new_only, exact)
+        value = struct.pack("=I8I3I16x", self._ifindex, *masks, 0, 0, with_ports, new_only, exact)
         key = struct.pack("=I", self._ifindex % 1024)
         libbpf.map_update(self._firewall.map_fd("limit_sites"), key, value)
 
