@@ -63,32 +63,45 @@ static __always_inline __u64 all_if_negative(__u64 number)
 	return number;
 }
 
+static __always_inline __u64 smaller_of(__u64 a, __u64 b)
+{
+	__u64 less = b - a;
+
+	return a + (less & all_if_negative(less));
+}
+
 /*
- * The key that is not at home, with the place where it is in its line; else with that of the oldest time: empty ones
- * first, and its home before others. Without branches, since which one it is cannot be predicted. Global, with
- * numbers alone, so that the verifier follows it once.
+ * The smallest is the slot to take: the key's own, else an empty one, its home before others, else the one of the
+ * oldest time. *since*: the time that is the furthest ahead, and one: all others are older.
+ */
+static __always_inline __u64 rank_of(const struct nw_limit_line *line, __u64 way, __u64 key,
+				     __u64 since)
+{
+	__u64 slot = *(const volatile __u64 *)&line->slots[way];
+	__u64 tag = slot >> NW_LIMIT_TIME_BITS, differs = tag ^ key >> NW_LIMIT_TIME_BITS;
+	__u64 rank = (slot - since) & LIMIT_TIME_MASK;
+
+	rank = (rank & all_if_negative(-tag)) + 1; /* a slot in use has a tag */
+	return ((rank & all_if_negative(-differs)) << 3 | way) ^ (key & LIMIT_WAY_MASK);
+}
+
+/*
+ * The key that is not at home, with the place where it is in its line; else with that of the slot that it may take.
+ * Without branches, since which one it is cannot be predicted, and in pairs, since each would wait for the one before.
+ * Global, with numbers alone, so that the verifier follows it once.
  */
 __noinline __u64 find_key(__u32 index, __u64 key, __u64 now, __u64 horizon)
 {
 	const struct nw_limit_line *line = bpf_map_lookup_elem(&limit_lines, &index);
-	__u64 best = ~0ULL >> 1, home = key & LIMIT_WAY_MASK;
-	__u64 wanted = key >> NW_LIMIT_TIME_BITS;
+	__u64 since = now + horizon + 1, lower, upper;
 
 	if (!line)
 		return key; /* cannot be */
-#pragma unroll
-	for (__u32 way = 0; way < NW_LIMIT_WAYS; way++) {
-		__u64 slot = *(const volatile __u64 *)&line->slots[way];
-		__u64 tag = slot >> NW_LIMIT_TIME_BITS, differs = tag ^ wanted, rank, less;
-
-		/* From the longest ago to the furthest ahead, which is the horizon. */
-		rank = (slot - now - horizon - 1) & LIMIT_TIME_MASK;
-		rank = (rank & all_if_negative(-tag)) + 1; /* a slot in use has a tag */
-		rank = ((rank & all_if_negative(-differs)) << 3 | way) ^ home;
-		less = rank - best;
-		best += less & all_if_negative(less);
-	}
-	return (key & ~(__u64)LIMIT_WAY_MASK) | ((best ^ home) & LIMIT_WAY_MASK);
+	lower = smaller_of(smaller_of(rank_of(line, 0, key, since), rank_of(line, 1, key, since)),
+			   smaller_of(rank_of(line, 2, key, since), rank_of(line, 3, key, since)));
+	upper = smaller_of(smaller_of(rank_of(line, 4, key, since), rank_of(line, 5, key, since)),
+			   smaller_of(rank_of(line, 6, key, since), rank_of(line, 7, key, since)));
+	return key ^ (smaller_of(lower, upper) & LIMIT_WAY_MASK);
 }
 
 /*

@@ -83,13 +83,13 @@ enum nw_limit_key {
 	NW_LIMIT_BY_SOURCE = 0, /* the source address under a mask */
 	NW_LIMIT_BY_PORT, /* protocol and destination port */
 	NW_LIMIT_IN_ALL,
-};
+} __attribute__((packed)); /* one byte */
 
 enum nw_limit_action {
 	NW_LIMIT_DROP = 0,
 	NW_LIMIT_MONITOR, /* count it and let it pass */
 	NW_LIMIT_BAN, /* drop, and ban the source if the packet is of a connection that it answers */
-};
+} __attribute__((packed));
 
 enum nw_verdict {
 	NW_VERDICT_PASS = 0,
@@ -377,8 +377,8 @@ struct nw_limit {
 	__u64 horizon; /* times further ahead, and NW_LIMIT_SLACK, are not ahead: they are over for hours */
 	__u64 secrets[4]; /* of the hash, random */
 	__u8 mask4[4]; /* of an IPv4 source */
-	__u8 key; /* enum nw_limit_key */
-	__u8 action; /* enum nw_limit_action */
+	enum nw_limit_key key;
+	enum nw_limit_action action;
 	__u8 counts_bytes; /* 1: of IP packets; 0: packets */
 	__u8 is_used; /* 1; userspace only */
 	__u8 mask6[16];

@@ -21,7 +21,7 @@ from neurowall.model.reasons import Reason, Verdict
 class Constant:
     """enum nw_constant. Not an enum here: its values repeat, and equal members would be one."""
 
-    ABI = 8
+    ABI = 9
     LINE_SLOTS = 7
     LINE6_SLOTS = 3
     FAILSAFE_PREFIXES = 4
