@@ -142,11 +142,22 @@ class Limits:
 
     def place(self, source: str, slot: int = 0, *, proven: bool = False) -> tuple[int, int]:
         """Line and tag of a source; *proven*: of a limit that bans, that of what it sent itself."""
+        number = self._hash(source, slot, proven=proven)
+        return number >> 48, number >> 24 & 0xFFFFFF or 1
+
+    def home(self, source: str, slot: int = 0) -> int:
+        """Where in its line a source is looked for first."""
+        return self._hash(source, slot, proven=False) >> 21 & 7
+
+    @staticmethod
+    def _hash(source: str, slot: int, *, proven: bool) -> int:
         a, b, c, d = _secrets(slot)
         words = struct.unpack("=4I", ip_address(source).packed.rjust(16, b"\0"))
         third = 0xFFFF if ip_address(source).version == 4 else words[2]
-        number = ((a + words[0] + (proven << 32)) * (b + words[1]) + (c + third) * (d + words[3])) % (1 << 64)
-        return number >> 48, number >> 24 & 0xFFFFFF or 1
+        number: int = ((a + words[0] + (proven << 32)) * (b + words[1]) + (c + third) * (d + words[3])) % (
+            1 << 64
+        )
+        return number
 
     def lines4(self, addresses: NDArray[np.uint32], slot: int = 0) -> NDArray[np.uint64]:
         """The lines of many IPv4 sources."""

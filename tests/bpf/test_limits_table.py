@@ -61,6 +61,21 @@ def test_eight_keys_of_a_line_have_their_own_budgets(make_firewall: MakeFirewall
     assert sorted(limits.line(line)) == sorted(limits.place(each)[1] << 40 | until for each in sources)
 
 
+def test_a_key_lies_at_its_home_where_that_is_empty(make_firewall: MakeFirewall, virtual: Path) -> None:
+    """There it is found by one compare; where its home is taken it lies elsewhere, and is found too."""
+    firewall, limits = limited(make_firewall, virtual, SLOW)
+    line = limits.place(SOURCE)[0]
+    by_home: dict[int, list[str]] = {}
+    for each in sources_of_line(limits, line, 60):
+        by_home.setdefault(limits.home(each), []).append(each)
+    home, (first, second) = next((home, each[:2]) for home, each in by_home.items() if len(each) > 1)
+    assert [passes(firewall, each) for _ in range(5) for each in (first, second)] == [True] * 8 + [False] * 2
+    tags = [slot >> 40 for slot in limits.line(line)]
+    assert tags[home] == limits.place(first)[1]
+    assert tags.count(limits.place(second)[1]) == 1
+    assert tags.count(0) == LIMITED_WAYS - 2
+
+
 def thrash(firewall: Firewall, limits: Limits) -> int:
     """How many packets pass of 50 sources of one line, four packets each, all at one moment."""
     sources = sources_of_line(limits, limits.place(SOURCE)[0], 50)
