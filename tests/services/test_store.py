@@ -206,6 +206,19 @@ class TestReplies:
         assert again.replies.get("key-1", "uid:0 root") == reply
         assert again.replies.get("key-1", "token:x ci") is None
 
+    def test_are_those_of_one_node(self, url: str, make_store: MakeStore) -> None:
+        """What one gateway did was not done on another, also under the same key."""
+        one, other, now = make_store(url), make_store(url, "other"), time.time()
+        first = Reply("key-1", "uid:0 root", "d1", now, 200, {}, b"one")
+        one.replies.put(first)
+        settled(one)
+        assert other.replies.get("key-1", "uid:0 root") is None
+        second = Reply("key-1", "uid:0 root", "d1", now, 200, {}, b"other")
+        other.replies.put(second)
+        settled(other)
+        assert one.replies.get("key-1", "uid:0 root") == first
+        assert other.replies.get("key-1", "uid:0 root") == second
+
     def test_end_after_a_day(self, store: Store) -> None:
         """Whether the row is pruned already or not."""
         store.replies.put(Reply("key-1", "a", "d1", time.time() - 24 * 3600 - 1, 200, {}, b""))

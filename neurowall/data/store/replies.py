@@ -6,8 +6,9 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
 from neurowall.data.store import schema
 from neurowall.data.store.lane import Lane
@@ -21,10 +22,10 @@ _TABLE = schema.replies
 
 
 class Replies:
-    """Answers by key and actor."""
+    """One node's answers by key and actor: what another one did was not done here."""
 
-    def __init__(self, writer: Lane, reader: Lane, clock: Callable[[], float] = time.time) -> None:
-        self._writer, self._reader, self._clock = writer, reader, clock
+    def __init__(self, node: str, writer: Lane, reader: Lane, clock: Callable[[], float] = time.time) -> None:
+        self._node, self._writer, self._reader, self._clock = node, writer, reader, clock
         self._lock = threading.Lock()
         self._unwritten: dict[tuple[str, str], Reply] = {}
         self._written: list[tuple[tuple[str, str], Reply]] = []  # in the transaction that is open
@@ -35,7 +36,7 @@ class Replies:
         with self._lock:
             held = self._unwritten.get(place)
         if held is None:
-            held = self._reader.run(lambda connection: _read(connection, place))
+            held = self._reader.run(lambda connection: self._read(connection, place))
         return held if held is not None and self._clock() - held.created < KEPT else None
 
     def put(self, reply: Reply) -> None:
@@ -58,16 +59,18 @@ class Replies:
 
     def prune(self, connection: Connection, most_bytes: int) -> int:
         """Delete what is older than 24 hours, and the oldest beyond *most_bytes*."""
-        old = _TABLE.c.created < self._clock() - KEPT
-        gone = connection.execute(delete(_TABLE).where(old)).rowcount
-        if connection.execute(select(func.coalesce(func.sum(_TABLE.c.size), 0))).scalar_one() <= most_bytes:
+        mine, old = _TABLE.c.node == self._node, _TABLE.c.created < self._clock() - KEPT
+        gone = connection.execute(delete(_TABLE).where(mine, old)).rowcount
+        size = select(func.coalesce(func.sum(_TABLE.c.size), 0)).where(mine)
+        if connection.execute(size).scalar_one() <= most_bytes:
             return gone
         held = 0
-        newest = select(_TABLE.c.key, _TABLE.c.actor, _TABLE.c.size).order_by(_TABLE.c.created.desc())
+        newest = select(_TABLE.c.key, _TABLE.c.actor, _TABLE.c.size).where(mine)
+        newest = newest.order_by(_TABLE.c.created.desc())
         for row in connection.execute(newest).all():
             held += row.size
             if held > most_bytes:
-                this = (_TABLE.c.key == row.key) & (_TABLE.c.actor == row.actor)
+                this = self._at((row.key, row.actor))
                 gone += connection.execute(delete(_TABLE).where(this)).rowcount
         return gone
 
@@ -80,9 +83,10 @@ class Replies:
         cut = reply.cut or len(packed) > LONGEST
         body = b"" if cut else packed
         key, actor = place
-        connection.execute(delete(_TABLE).where(_TABLE.c.key == key, _TABLE.c.actor == actor))
+        connection.execute(delete(_TABLE).where(self._at(place)))
         connection.execute(
             insert(_TABLE).values(
+                node=self._node,
                 key=key,
                 actor=actor,
                 digest=reply.digest,
@@ -96,12 +100,16 @@ class Replies:
         )
         self._written.append((place, reply))
 
+    def _at(self, place: tuple[str, str]) -> ColumnElement[bool]:
+        key, actor = place
+        return (_TABLE.c.node == self._node) & (_TABLE.c.key == key) & (_TABLE.c.actor == actor)
 
-def _read(connection: Connection, place: tuple[str, str]) -> Reply | None:
-    this = (_TABLE.c.key == place[0]) & (_TABLE.c.actor == place[1])
-    row = connection.execute(select(_TABLE).where(this)).first()
-    if row is None:
-        return None
+    def _read(self, connection: Connection, place: tuple[str, str]) -> Reply | None:
+        row = connection.execute(select(_TABLE).where(self._at(place))).first()
+        return None if row is None else _reply(row)
+
+
+def _reply(row: Any) -> Reply:
     return Reply(
         key=row.key,
         actor=row.actor,

@@ -131,6 +131,7 @@ generations = Table(
 replies = Table(
     "replies",
     metadata,
+    Column("node", String(100), nullable=False),
     Column("key", String(255), nullable=False),
     Column("actor", String(120), nullable=False),
     Column("digest", String(64), nullable=False),
@@ -140,6 +141,6 @@ replies = Table(
     Column("body", LargeBinary, nullable=False),  # with zlib
     Column("size", BigInteger, nullable=False),  # bytes of `body` and `headers`
     Column("cut", Boolean, nullable=False),
-    PrimaryKeyConstraint("key", "actor"),
+    PrimaryKeyConstraint("node", "key", "actor"),
     Index(None, "created"),
 )

@@ -59,7 +59,7 @@ class Store:
         self.audit = Audit(node, self._writer, self._reader, HeadFile(head_file))
         self.bans = Bans(node, self._writer, self._reader)
         self.generations = Generations(node, self._writer, self._reader)
-        self.replies = Replies(self._writer, self._reader)
+        self.replies = Replies(node, self._writer, self._reader)
         self._retention = Retention(keep or Keep(), self.audit, self.bans, self.generations, self.replies)
         self._is_first = True
         self._is_started = False

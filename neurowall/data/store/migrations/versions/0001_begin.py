@@ -104,6 +104,7 @@ def _history() -> None:
     )
     op.create_table(
         "replies",
+        sa.Column("node", sa.String(100), nullable=False),
         sa.Column("key", sa.String(255), nullable=False),
         sa.Column("actor", sa.String(120), nullable=False),
         sa.Column("digest", sa.String(64), nullable=False),
@@ -113,7 +114,7 @@ def _history() -> None:
         sa.Column("body", sa.LargeBinary, nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("cut", sa.Boolean, nullable=False),
-        sa.PrimaryKeyConstraint("key", "actor", name="pk_replies"),
+        sa.PrimaryKeyConstraint("node", "key", "actor", name="pk_replies"),
     )
     op.create_index("ix_replies_created", "replies", ["created"])
 
