@@ -125,17 +125,18 @@ class Authenticator:
     def _bearer(self, text: str, source: str) -> Actor:
         parts, known = split_text(text), self._tokens.snapshot() if self._tokens else {}
         record = known.get(parts[0]) if parts else None
-        # Who guesses names no token that exists, or one: others of the same source go on with theirs.
+        owner = record if parts and record and record.owns(parts[1]) else None
+        if owner and self._tokens and owner.is_valid(self._clock()):
+            self._tokens.touch(owner.id, self._clock(), source)
+            return Actor(f"token:{owner.id} {owner.name}", source, owner.scopes, owner.id)
+        # Only failures wait: whoever is at the same address, wrong guesses keep no valid token out.
         attempt = (network_of(source), record.id if record else "")
         wait = self._attempts.wait(attempt)
         if wait:
             raise _too_many(wait)
         why = "that is not a valid token"
-        if parts and record and record.owns(parts[1]):  # only who has the secret hears more
-            if self._tokens and record.is_valid(self._clock()):
-                self._tokens.touch(record.id, self._clock(), source)
-                return Actor(f"token:{record.id} {record.name}", source, record.scopes, record.id)
-            why = f"the token {record.id} {'has expired' if record.revoked is None else 'was revoked'}"
+        if owner:  # only who has the secret hears more
+            why = f"the token {owner.id} {'has expired' if owner.revoked is None else 'was revoked'}"
         self._attempts.failed(attempt)
         self._failed(source, why)
         raise not_known(why, "invalid_token")
