@@ -63,7 +63,7 @@ class Audit:
         self._tip = Head()  # of the transaction that is open
         self._is_known = False  # whether the head is that of the database
         self._note = ""  # what was found when the chain was opened
-        self.lost = 0  # notes that were not written, since too many waited
+        self.lost = 0  # notes and facts that were not written, since too many waited
 
     # -- what the API calls
 
@@ -91,11 +91,18 @@ class Audit:
         suppressed = self._budget.take(act.action)
         if suppressed is None:
             return
+        if suppressed:
+            act = replace(act, detail={**act.detail, "suppressed": suppressed})
+        self.fact(act, outcome)
+
+    def fact(self, act: Act, outcome: Outcome) -> None:
+        """Write what happened though no request asked for it, each time. Never raises or waits.
+
+        Only for what nobody from outside can bring about.
+        """
         if self.queued >= QUEUE:
             self.lost += 1
             return
-        if suppressed:
-            act = replace(act, detail={**act.detail, "suppressed": suppressed})
         self._later("note", act, outcome)
 
     @property

@@ -54,7 +54,10 @@ class Audit(Protocol):
         """Write how it ended. Never raises or waits."""
 
     def note(self, act: Act, outcome: Outcome) -> None:
-        """Write what is no change. Never raises or waits."""
+        """Write what is no change, within a budget. Never raises or waits."""
+
+    def fact(self, act: Act, outcome: Outcome) -> None:
+        """Write what happened without a request, each time. Never raises or waits."""
 
 
 class Replies(Protocol):

@@ -34,4 +34,4 @@ def note_taken_back(audit: Audit, engine: Engine) -> None:
     """A policy that nobody confirmed in time."""
     why = {"why": "it was not confirmed in time"}
     outcome = Outcome("ok", after=engine.generation_now, detail=why)
-    audit.note(Act("policy-taken-back", DAEMON, DAEMON), outcome)
+    audit.fact(Act("policy-taken-back", DAEMON, DAEMON), outcome)

@@ -104,7 +104,7 @@ def serve(options: Options) -> None:
         remote = _api_socket(stack, options.listen, encrypted=certificate is not None)
         dataplane, engine = _enforce(stack, options, declared)
         store.open()  # the state directory is locked now: nobody else writes as this node
-        store.audit.note(started_by(version("neurowall")), Outcome("ok", after=engine.status().generation))
+        store.audit.fact(started_by(version("neurowall")), Outcome("ok", after=engine.status().generation))
         about = About(
             instance=options.instance.name,
             version=version("neurowall"),

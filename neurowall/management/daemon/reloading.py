@@ -50,9 +50,11 @@ class Reloading:
         except UsageProblem as error:
             self.about.certificate_problem = f"the certificate is not the one on disk: {error}"
             log.error("certificate not reloaded, the present one stays: %s", error)  # noqa: TRY400 - no trace
+            self._tell("certificate-reload", "", Outcome("refused", detail={"why": str(error)}))
         else:
             self.about.certificate_problem = None
             log.info("certificate reloaded")
+            self._tell("certificate-reload", "", Outcome("ok"))
 
     def _reload_policy(self, config: Path) -> None:
         try:
@@ -62,7 +64,7 @@ class Reloading:
             why = "; ".join(str(error).splitlines())
             self.about.policy_problem = f"{config} is not in force: {why}"
             log.error("policy not reloaded, the present one stays in force: %s", why)  # noqa: TRY400 - no trace
-            self._note(config, Outcome("refused", detail={"why": why}))
+            self._tell("policy-reload", str(config), Outcome("refused", detail={"why": why}))
         else:
             self.about.policy_problem, self.about.capacity = None, declared_capacity(declared.policy)
             log.info(
@@ -71,12 +73,12 @@ class Reloading:
                 result.added,
                 result.removed,
             )
-            self._note(config, Outcome("ok", after=result.generation))
+            self._tell("policy-reload", str(config), Outcome("ok", after=result.generation))
 
-    def _note(self, config: Path, outcome: Outcome) -> None:
+    def _tell(self, action: str, target: str, outcome: Outcome) -> None:
         """SIGHUP waits for no database: its row is written when that can be."""
         if self.audit:
-            self.audit.note(Act("policy-reload", SIGNAL, SIGNAL, str(config)), outcome)
+            self.audit.fact(Act(action, SIGNAL, SIGNAL, target), outcome)
 
 
 def declared_capacity(policy: Policy) -> dict[str, int]:

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of the daemon that need no kernel; the daemon itself is in tests/net."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from neurowall.data.store.notes import BURST as NOTES
+from neurowall.data.store.store import Store
 from neurowall.logic.engine import Engine
 from neurowall.management.api.answers import About
+from neurowall.management.api.tls import Certificate
 from neurowall.management.daemon import main as daemon
 from neurowall.management.daemon.main import Options
 from neurowall.management.daemon.reloading import Reloading
@@ -20,6 +24,8 @@ from neurowall.model.errors import (
     StateError,
     Unsupported,
 )
+from tests.services.waiting import until
+from tests.unit.management import certificates
 from tests.unit.management.conftest import StandIn
 
 
@@ -85,6 +91,14 @@ class TestNamespace:
 
 class TestPolicyReload:
     @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Store]:
+        """A store on an empty database."""
+        store = Store(f"sqlite:///{tmp_path}/db/neurowall.db", "gw")
+        store.open()
+        yield store
+        store.close()
+
+    @pytest.fixture
     def config(self, tmp_path: Path) -> Path:
         """The policy of conftest.py with one more list."""
         path = tmp_path / "policy.yaml"
@@ -149,6 +163,22 @@ class TestPolicyReload:
             "classes": 64,
         }
         assert dataplane.capacity.hosts4 >= 2000
+
+    def test_each_one_is_in_the_audit(self, config: Path, engine: Engine, about: About, store: Store) -> None:
+        """However many there are: each may change what is enforced. Refused ones and certificates too."""
+        made = certificates.self_signed(config.parent, "gateway")
+        certificate = Certificate(made.cert, made.key)
+        reloading = Reloading(config, engine, about, certificate, store.audit)
+        for _ in range(NOTES + 5):
+            reloading.reload()
+        config.unlink()
+        made.key.unlink()
+        reloading.reload()
+        until(lambda: store.audit.queued == 0)
+        rows = store.audit.page(100).rows
+        for action in ("policy-reload", "certificate-reload"):
+            results = [row.result for row in rows if row.action == action]
+            assert results == ["refused", *["ok"] * (NOTES + 5)]
 
     def test_a_file_that_is_gone_changes_nothing(
         self, config: Path, engine: Engine, about: About, dataplane: StandIn

@@ -15,7 +15,7 @@ class Notebook:
 
     def __init__(self) -> None:
         self.bans: list[BanChange] = []
-        self.notes: list[tuple[Act, Outcome]] = []
+        self.facts: list[tuple[Act, Outcome]] = []
 
     def record(self, changes: Iterable[BanChange]) -> None:
         """Bans."""
@@ -30,8 +30,12 @@ class Notebook:
         raise NotImplementedError
 
     def note(self, act: Act, outcome: Outcome) -> None:
+        """Nobody does: a budget might swallow it."""
+        raise NotImplementedError
+
+    def fact(self, act: Act, outcome: Outcome) -> None:
         """Audit."""
-        self.notes.append((act, outcome))
+        self.facts.append((act, outcome))
 
 
 def told(kind: EventKind) -> Told:
@@ -56,5 +60,5 @@ def test_a_policy_that_is_taken_back_is_noted(engine: Engine) -> None:
     """Nobody asked for it at that moment, and it changes what is enforced."""
     notebook = Notebook()
     note_taken_back(notebook, engine)
-    ((act, outcome),) = notebook.notes
+    ((act, outcome),) = notebook.facts
     assert (act.action, act.actor, outcome.result, outcome.after) == ("policy-taken-back", "daemon", "ok", 1)
