@@ -22,7 +22,7 @@ class Declared:
     """A policy as it was declared.
 
     source: what puts it in force; None for the one that is in force already. restores: the generation whose
-    lists it brings back.
+    lists it brings back. confined: who declares it may not read every file of the machine.
     """
 
     policy: Policy
@@ -32,6 +32,7 @@ class Declared:
     restores: GenerationRecord | None = None
     note: str = ""
     warnings: tuple[str, ...] = ()
+    confined: bool = False
 
 
 def declare(text: str | bytes, filename: str, source: Source, note: str = "") -> Declared:

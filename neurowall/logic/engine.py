@@ -154,14 +154,16 @@ class Engine(ListRequests):
         force: bool = False,
         session: Session | None = None,
         note: str = "",
+        confined: bool = False,
     ) -> PolicyChange:
         """Put a policy in force, all of it or nothing.
 
         confirm: seconds after which it is taken back unless confirmed. session: the caller's own, which the
-        policy must not cut unless *force*. Raises PolicyError, ListError, CapacityError, RulesetError,
-        LockOut, PendingError, StateError, ApplyError.
+        policy must not cut unless *force*. confined: list files only below the folder of the daemon's own
+        policy file, and no error shows their lines. Raises PolicyError, ListError, CapacityError,
+        RulesetError, LockOut, PendingError, StateError, ApplyError.
         """
-        declared = declare(text, filename, "apply", note)
+        declared = replace(declare(text, filename, "apply", note), confined=confined)
         with self._lock:
             check = self._guard(session, force=force)
             change = self._policies.apply(declared, check, confirm=confirm)
@@ -169,9 +171,11 @@ class Engine(ListRequests):
         self.on_change()
         return change
 
-    def plan_policy(self, text: str, filename: str, session: Session | None = None) -> PolicyChange:
+    def plan_policy(
+        self, text: str, filename: str, session: Session | None = None, *, confined: bool = False
+    ) -> PolicyChange:
         """What apply_policy would do. Raises as that does; nothing is changed."""
-        declared = declare(text, filename, "apply")
+        declared = replace(declare(text, filename, "apply"), confined=confined)
         with self._lock:
             return self._policies.apply(declared, self._guard(session), dry_run=True)
 
@@ -191,11 +195,12 @@ class Engine(ListRequests):
         dry_run: bool = False,
         force: bool = False,
         session: Session | None = None,
+        confined: bool = False,
     ) -> PolicyChange:
-        """Put an earlier policy in force; None: the one before. Raises as apply_policy."""
+        """Put an earlier policy in force; None: the one before. confined, raises: as apply_policy."""
         with self._lock:
             check = self._guard(session, force=force)
-            change = self._policies.rollback(generation, check, dry_run=dry_run)
+            change = self._policies.rollback(generation, check, dry_run=dry_run, confined=confined)
             self._settle()
         self.on_change()
         return change
@@ -434,8 +439,9 @@ class Engine(ListRequests):
             record = replace(record, sha256="")
         return HeldList(record, terms.running(clock), terms)
 
-    def _resolve(self, policy: Policy, saved: tuple[ListRecord, ...], load: Load) -> Resolved:
-        return resolve(policy, saved, Sources(load, self._read, self._parser))
+    def _resolve(self, declared: Declared, saved: tuple[ListRecord, ...], load: Load) -> Resolved:
+        sources = Sources(load, self._read, self._parser, quotes=not declared.confined)
+        return resolve(declared.policy, saved, sources)
 
 
 def _anybody(_policy: Policy, _lists: tuple[HeldList, ...]) -> None:

@@ -16,14 +16,14 @@ from neurowall.logic.declared import Declared, config_digest, declare_generation
 from neurowall.logic.growth import larger_of, shrunk
 from neurowall.logic.policydiff import difference_of
 from neurowall.logic.policyresults import GenerationInfo, Pending, PolicyChange, PolicyInForce, Source
-from neurowall.logic.resolve import Load, Resolved
+from neurowall.logic.resolve import Load, Resolved, check_files
 from neurowall.logic.snapshot import Snapshot, count_changes, same_lists
 from neurowall.model.errors import PendingError, PolicyError, StateError
 from neurowall.model.intent import GenerationRecord, HeldList, ListRecord, PendingRecord, PolicyState
 from neurowall.model.policy import Capacity, Policy
 from neurowall.model.policywarnings import warnings_of
 
-Resolve = Callable[[Policy, tuple[ListRecord, ...], Load], Resolved]
+Resolve = Callable[[Declared, tuple[ListRecord, ...], Load], Resolved]
 Check = Callable[[Policy, tuple[HeldList, ...]], None]
 """Raises LockOut for a policy with these lists."""
 
@@ -117,6 +117,8 @@ class Policies:
             raise PendingError(self._busy())
         _check_confirm(confirm)
         self._check_engine(declared.policy)
+        if declared.confined:
+            check_files(declared.policy, self._config)
         before, policy = self._committer.current, declared.policy
         resolved = self._wanted(declared)
         check(policy, resolved.lists)
@@ -168,7 +170,9 @@ class Policies:
         finally:
             self._committer.may_grow = grew
 
-    def rollback(self, generation: int | None, check: Check, *, dry_run: bool = False) -> PolicyChange:
+    def rollback(
+        self, generation: int | None, check: Check, *, dry_run: bool = False, confined: bool = False
+    ) -> PolicyChange:
         """Put the policy of a generation in force again; None: the one before, of one that waits its own.
 
         Raises StateError if it is not kept.
@@ -186,7 +190,7 @@ class Policies:
         declared = declare_generation(
             self._generations.get(number), "rollback", f"back to generation {number}"
         )
-        return self.apply(declared, check, dry_run=dry_run)
+        return self.apply(replace(declared, confined=confined), check, dry_run=dry_run)
 
     def confirm(self, *, dry_run: bool = False) -> None:
         """Keep the policy that waits. Raises PendingError if none does, StateError."""
@@ -257,11 +261,11 @@ class Policies:
     def resolved(self, declared: Declared, saved: tuple[ListRecord, ...], load: Load) -> Resolved:
         """The lists by this policy; those of a generation that it brings back as they were then."""
         if declared.restores is None:
-            return self._resolve(declared.policy, saved, load)
+            return self._resolve(declared, saved, load)
         then = {record.name: record for record in declared.restores.lists}
         known = {record.name for record in saved}
         added = tuple(record for name, record in then.items() if name not in known)
-        resolved = self._resolve(declared.policy, (*saved, *added), load)
+        resolved = self._resolve(declared, (*saved, *added), load)
         lists = tuple(self._as_then(item, then.get(item.record.name)) for item in resolved.lists)
         lost = [new.record.name for new in lists if self._is_lost(new, then.get(new.record.name))]
         told = tuple(

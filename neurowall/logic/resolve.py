@@ -2,12 +2,14 @@
 """Which lists are in force: what the policy declares, what was replaced or loaded at run time."""
 
 import hashlib
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neurowall.model.entries import EntrySet
-from neurowall.model.errors import ListError, ListInvalid
+from neurowall.model.errors import ListError, ListInvalid, PolicyError, Problem
 from neurowall.model.fields import OPERATOR_ALLOW, OPERATOR_BLOCK, TIMED_ALLOW, TIMED_BLOCK
 from neurowall.model.intent import HeldList, ListRecord
 from neurowall.model.listfile import ParsedList
@@ -16,6 +18,8 @@ from neurowall.model.policy import ListSpec, ListVerdict, Policy
 Load = Callable[[ListRecord], HeldList]
 Read = Callable[[Path], bytes]
 Parse = Callable[[bytes | str], ParsedList]
+
+_QUOTED = re.compile(r"'.*' ?")  # what a refusal repeats of an entry
 
 _BUILT_IN: dict[str, ListVerdict] = {
     OPERATOR_ALLOW: "allow",
@@ -27,11 +31,15 @@ _BUILT_IN: dict[str, ListVerdict] = {
 
 @dataclass(frozen=True)
 class Sources:
-    """Where lists come from: *load* fetches a saved one, *read* a declared file, *parse* understands that."""
+    """Where lists come from: *load* fetches a saved one, *read* a declared file, *parse* understands that.
+
+    quotes: whether errors may show lines of a file: only to who may read every file anyway.
+    """
 
     load: Load
     read: Read
     parse: Parse
+    quotes: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,8 @@ def _declared(spec: ListSpec, saved: ListRecord | None, sources: Sources, warnin
         digest = hashlib.sha256(text).hexdigest()
         if saved and saved.sha256 and saved.declared_sha256 == digest:
             return replace(sources.load(saved), record=record)  # as it was read, or replaced since
-        entries = _parse(spec, text, sources.parse)
+        # Who reads warnings later is not known: they show no line.
+        entries = _parse(spec, text, sources.parse, quotes=sources.quotes and saved is None)
     except ListError as error:
         if saved is None:
             raise
@@ -109,13 +118,38 @@ def _declared_text(spec: ListSpec, read: Read) -> bytes:
     return text + b"\n" + "\n".join(spec.entries).encode()
 
 
-def _parse(spec: ListSpec, text: bytes, parse: Parse) -> EntrySet:
+def _parse(spec: ListSpec, text: bytes, parse: Parse, *, quotes: bool) -> EntrySet:
     parsed = parse(text)
     if parsed.problems:
-        first = parsed.problems[0]
+        problems = parsed.problems if quotes else tuple(map(_unquoted, parsed.problems))
+        first = problems[0]
+        shown = f"'{first.text}': " if quotes else ""
         raise ListInvalid(
-            f"list '{spec.name}': {spec.file}:{first.line}: '{first.text}': {first.why}"
-            + (f" (and {len(parsed.problems) - 1} more)" if len(parsed.problems) > 1 else ""),
-            parsed.problems,
+            f"list '{spec.name}': {spec.file}:{first.line}: {shown}{first.why}"
+            + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""),
+            problems,
         )
     return parsed.entries
+
+
+def _unquoted(problem: Problem) -> Problem:
+    """Where and why, without anything that the line holds."""
+    return Problem(problem.line, "", _QUOTED.sub("", problem.why))
+
+
+def check_files(policy: Policy, config: Path | None) -> None:
+    """Refuse list files outside of the folder of the daemon's own policy file. Raises PolicyError."""
+    folder = Path(os.path.realpath(config.parent)) if config else None
+    outside = [spec for spec in policy.lists if spec.file and not _is_below(spec.file, folder)]
+    if outside:
+        where = f"files below {folder}" if folder else "none, for the daemon was started without --config"
+        fix = f"only root may name it, on the gateway's unix socket; others may name {where}"
+        raise PolicyError([f"list '{spec.name}': file {spec.file}: {fix}" for spec in outside])
+
+
+def _is_below(file: Path, folder: Path | None) -> bool:
+    """Whether it is there, links followed, if it exists or not."""
+    try:
+        return folder is not None and folder in Path(os.path.realpath(file)).parents
+    except (OSError, ValueError):  # no file can have this name
+        return False

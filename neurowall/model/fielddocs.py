@@ -91,7 +91,7 @@ FIELDS = {
         "name": "1 to 40 of a-z, 0-9 and '-'.",
         "verdict": "`block` or `allow`.",
         "monitor": "Count what would match, and decide nothing.",
-        "file": "A file of entries, one a line; beside the policy file unless absolute.",
+        "file": "A file of entries, one a line; beside the policy file unless absolute. At most 64 MiB.",
         "entries": "Addresses and prefixes.",
     },
     "Limit": {

@@ -16,6 +16,8 @@ from neurowall.model.entries import DTYPE, Array, Entries, EntrySet
 from neurowall.model.errors import TEXT_LIMIT, Problem
 from neurowall.model.listscan import MAX_LINE, Lines, scan
 
+MAX_LIST = 64 << 20  # bytes; a list of a million entries has about 15 MB
+
 _UTF8_BOM = b"\xef\xbb\xbf"
 
 

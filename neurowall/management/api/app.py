@@ -39,8 +39,8 @@ from neurowall.management.api.tags import Tags
 from neurowall.management.api.tokens import add_tokens
 from neurowall.management.api.top import add_top
 from neurowall.management.api.whoami import add_whoami
+from neurowall.model.listfile import MAX_LIST
 
-MAX_LIST = 64 << 20  # bytes; a list of a million entries has about 15 MB
 MAX_BODIES = 128 << 20  # bytes of all that are read at the same time
 MAX_BODY = 8 << 20  # bytes of any other body; MAX_ADDRESSES fit whatever their form
 

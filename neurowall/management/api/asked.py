@@ -28,12 +28,16 @@ class Peer:
 
 @dataclass(frozen=True)
 class Actor:
-    """Who asks, and what he may. name: `uid:0 root` or `token:<id> <name>`; token: its id, if it is one."""
+    """Who asks, and what he may. name: `uid:0 root` or `token:<id> <name>`; token: its id, if it is one.
+
+    is_root: root of this machine, on the unix socket and without a token.
+    """
 
     name: str
     source: str
     scopes: frozenset[str]
     token: str | None = None
+    is_root: bool = False
 
 
 @dataclass

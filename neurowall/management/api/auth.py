@@ -112,7 +112,7 @@ class Authenticator:
         text = _given(Headers(scope=scope))
         if text is None:
             peer: Peer | None = scope["state"].get("peer")
-            return Actor(str(peer), UNIX, ALL_SCOPES) if peer else None
+            return Actor(str(peer), UNIX, ALL_SCOPES, is_root=peer.uid == 0) if peer else None
         return self._bearer(text, source)
 
     def is_valid(self, actor: Actor | None) -> bool:

@@ -28,13 +28,17 @@ class Policies(Protocol):
         force: bool = False,
         session: Session | None = None,
         note: str = "",
+        confined: bool = False,
     ) -> PolicyChange:
         """Put a policy in force; with *confirm* it is taken back after so many seconds unless confirmed.
 
-        *session* is the caller's own connection, which must survive unless *force*.
+        *session* is the caller's own connection, which must survive unless *force*. confined: the caller may
+        not read every file of the machine.
         """
 
-    def plan_policy(self, text: str, filename: str, session: Session | None = None) -> PolicyChange:
+    def plan_policy(
+        self, text: str, filename: str, session: Session | None = None, *, confined: bool = False
+    ) -> PolicyChange:
         """What apply_policy would do. Nothing is changed."""
 
     def confirm_policy(self, *, dry_run: bool = False) -> PolicyInForce:
@@ -47,6 +51,7 @@ class Policies(Protocol):
         dry_run: bool = False,
         force: bool = False,
         session: Session | None = None,
+        confined: bool = False,
     ) -> PolicyChange:
         """Put the policy of a generation in force again; without one that before the present one."""
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.lockout import Session
 from neurowall.logic.policyresults import PolicyChange
-from neurowall.management.api import answers_policy, problems
+from neurowall.management.api import answers_policy, asked, problems
 from neurowall.management.api.auth import READ, RULES
 from neurowall.management.api.changes import Change
 from neurowall.management.api.generations import check_kept
@@ -122,7 +122,7 @@ def _apply(
 ) -> dict[str, Any]:
     if query.dry_run:
         spared = None if query.force else session
-        return answers_policy.change(policies.plan_policy(text, name, spared))
+        return answers_policy.change(policies.plan_policy(text, name, spared, confined=_is_confined()))
     apply = partial(
         policies.apply_policy,
         text,
@@ -131,6 +131,7 @@ def _apply(
         force=query.force,
         session=session,
         note=query.note,
+        confined=_is_confined(),
     )
     return _changed(f"policy {name} applied", apply)
 
@@ -148,7 +149,12 @@ def _rollback(
     if number is not None:
         check_kept(policies, number)
     back = partial(
-        policies.rollback_policy, number, dry_run=query.dry_run, force=query.force, session=session
+        policies.rollback_policy,
+        number,
+        dry_run=query.dry_run,
+        force=query.force,
+        session=session,
+        confined=_is_confined(),
     )
     if query.dry_run:
         return answers_policy.change(back())
@@ -167,6 +173,12 @@ def _changed(what: str, apply: Callable[[], PolicyChange]) -> dict[str, Any]:
         until,
     )
     return answers_policy.change(made)
+
+
+def _is_confined() -> bool:
+    """Whether who asks is not root of this machine, who may read every file anyway."""
+    actor = asked.actor()
+    return actor is None or not actor.is_root
 
 
 def _text(body: bytes) -> str:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 from pathlib import Path
 
 import pytest
 
 from neurowall.data.sources import read_policy, read_source
 from neurowall.model.errors import ListError, PolicyError
+from neurowall.model.listfile import MAX_LIST
 
 
 def test_reads_a_policy(tmp_path: Path) -> None:
@@ -39,3 +41,27 @@ def test_an_unreadable_list_names_the_file(tmp_path: Path) -> None:
     assert read_source(tmp_path / "a.txt") == b"192.0.2.1\n"
     with pytest.raises(ListError, match=r"b\.txt: cannot be read: No such file"):
         read_source(tmp_path / "b.txt")
+
+
+@pytest.mark.timeout(20)
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """Neither a device without an end nor a FIFO that nobody writes to holds the daemon up."""
+    os.mkfifo(tmp_path / "fifo")
+    for path in (Path("/dev/zero"), tmp_path / "fifo"):
+        with pytest.raises(ListError, match="not a regular file"):
+            read_source(path)
+    with pytest.raises(ListError, match="Is a directory"):
+        read_source(tmp_path)
+    with pytest.raises(ListError, match="cannot be read"):
+        read_source(tmp_path / "a\0b")
+
+
+def test_a_file_has_an_end(tmp_path: Path) -> None:
+    """As much as a list over the API may have, and no byte more."""
+    path = tmp_path / "large.txt"
+    path.touch()
+    os.truncate(path, MAX_LIST)
+    assert len(read_source(path)) == MAX_LIST
+    os.truncate(path, MAX_LIST + 1)
+    with pytest.raises(ListError, match="more than 64 MiB"):
+        read_source(path)

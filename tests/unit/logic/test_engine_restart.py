@@ -122,7 +122,8 @@ class TestDeclaredFiles:
         file.write_text("<html>\n")
         engine = start(self.spec(file))
         assert plane.verdict("192.0.2.1") == "drop"
-        assert "feed.txt:1: '<html>'" in engine.status().warnings[0]
+        assert "feed.txt:1: not an IPv4" in engine.status().warnings[0]
+        assert "<html>" not in engine.status().warnings[0]  # who may read warnings may not read every file
         file.unlink()
         engine = start(self.spec(file))
         assert plane.verdict("192.0.2.1") == "drop"

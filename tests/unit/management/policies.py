@@ -67,9 +67,9 @@ class FakePolicies:
         """Note it."""
         return self._tell("apply", text=text, filename=filename, **how)
 
-    def plan_policy(self, text: str, filename: str, session: Any = None) -> PolicyChange:
+    def plan_policy(self, text: str, filename: str, session: Any = None, **how: Any) -> PolicyChange:
         """Note it."""
-        return self._tell("plan", text=text, filename=filename, session=session, dry_run=True)
+        return self._tell("plan", text=text, filename=filename, session=session, dry_run=True, **how)
 
     def confirm_policy(self, *, dry_run: bool = False) -> PolicyInForce:
         """Note it."""

@@ -58,6 +58,7 @@ class TestApply:
                     "force": True,
                     "session": Session("203.0.113.7", 5000, "192.0.2.1", 22),
                     "note": "new mail",
+                    "confined": False,
                 },
             )
         ]
@@ -91,6 +92,7 @@ class TestApply:
             "force": False,
             "session": None,
             "note": "",
+            "confined": False,
         }
 
     def test_a_dry_run_changes_nothing(self, api: Api, policies: FakePolicies) -> None:
@@ -181,7 +183,7 @@ class TestBack:
         """And so does an empty one."""
         done(api.post("/policy/rollback"))
         done(api.post("/policy/rollback", json={}))
-        expected = {"generation": None, "dry_run": False, "force": False, "session": None}
+        expected = {"generation": None, "dry_run": False, "force": False, "session": None, "confined": False}
         assert policies.told == [("rollback", expected)] * 2
 
     def test_rollback_to_a_generation(self, api: Api, policies: FakePolicies) -> None:
@@ -190,7 +192,7 @@ class TestBack:
         url = "/policy/rollback?dry_run=true&force=true"
         assert done(api.post(url, json={"generation": 4}, headers=headers))["dry_run"]
         session = Session("203.0.113.7", 5000, "192.0.2.1", 22)
-        expected = {"generation": 4, "dry_run": True, "force": True, "session": session}
+        expected = {"generation": 4, "dry_run": True, "force": True, "session": session, "confined": False}
         assert policies.told == [("rollback", expected)]
 
     @pytest.mark.parametrize("number", [1, 2, 6, 99])
