@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much is kept: rows are as small as is stated, and there are no more than is stated."""
 
+import random
 import time
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from neurowall.data.store.database import LARGEST, WAL_KEPT, Database
-from neurowall.data.store.retention import AUDIT_ROW, BAN_ROW, TOKEN_ROW, Keep
+from neurowall.data.store.replies import UNWRITTEN
+from neurowall.data.store.retention import AUDIT_ROW, BAN_ROW, REPLY_FACTOR, TOKEN_ROW, Keep
 from neurowall.data.store.store import Store
 from neurowall.data.store.tokens import MOST
 from neurowall.model.audit import Act, Outcome
@@ -29,6 +31,11 @@ def count(url: str, table: str) -> int:
         found = int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
     engine.dispose()
     return found
+
+
+def scalar(store: Store, query: str) -> int:
+    """What a query gives."""
+    return store._reader.run(lambda connection: int(connection.exec_driver_sql(query).scalar_one()))
 
 
 def look(store: Store) -> bool:
@@ -61,7 +68,8 @@ def test_all_of_it_is_within_a_gigabyte() -> None:
     total = (
         (keep.audit + keep.batch) * AUDIT_ROW
         + (keep.bans + 5 * keep.batch) * BAN_ROW
-        + 1.25 * (keep.generation_bytes + keep.reply_bytes)
+        + 1.25 * keep.generation_bytes
+        + REPLY_FACTOR * keep.reply_bytes
         + (keep.dead_tokens + MOST) * TOKEN_ROW
     )
     assert total < LARGEST
@@ -121,6 +129,36 @@ def test_answers_are_kept_for_a_day_and_by_size(url: str, make_store: MakeStore)
     settled(store)
     until(lambda: look(store) and count(url, "replies") == 1)
     assert store.replies.get("k4", "a")
+
+
+@pytest.mark.parametrize(("body", "text"), [(0, LONG), (2_100, "u")])
+def test_an_answer_is_no_larger_than_stated(store: Store, body: int, text: str) -> None:
+    """Neither many small ones with long keys nor those that fit badly into pages."""
+    before, now = _pages(store), time.time()
+    for number in range(UNWRITTEN // 2):
+        noise = random.Random(number).randbytes(body)
+        store.replies.put(Reply(f"{number}{text}", text, "d" * 64, now, 200, {"etag": '"7"'}, noise))
+    settled(store)
+    counted = scalar(store, "SELECT sum(size) FROM replies")
+    assert counted < grown(store, before) <= REPLY_FACTOR * counted
+
+
+def test_answers_are_pruned_by_number_and_a_part_at_a_time(url: str, make_store: MakeStore) -> None:
+    """Those of another gateway on the same database are not."""
+    other = make_store(url, "other", keep=Keep(replies=1000))
+    other.replies.put(Reply("key", "a", "d", time.time() - 60, 200, {}, b""))
+    settled(other)
+    store, now = make_store(url, keep=Keep(replies=100, batch=50)), time.time()
+    for number in range(400):
+        age = 0 if number >= 150 else 90_000  # the first of them are over
+        store.replies.put(Reply(f"k{number}", "a", "d", now - age + number, 200, {}, b""))
+    settled(store)
+    part = store._writer.run(lambda connection: store.replies.prune(connection, 100, 1 << 20, 50))
+    assert part <= 50
+    until(lambda: look(store) and count(url, "replies") <= 101)
+    assert count(url, "replies") == 101
+    assert store.replies.get("k300", "a")
+    assert other.replies.get("key", "a")
 
 
 def test_dead_tokens_are_forgotten_at_last(url: str, make_store: MakeStore) -> None:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select
 
 from neurowall.data.store import schema
 from neurowall.data.store.lane import Lane
@@ -17,6 +17,8 @@ from neurowall.model.history import Reply
 
 KEPT = 24 * 3600.0  # seconds
 LONGEST = 4 << 20  # bytes of a packed body
+ROW = 200  # bytes of a row beside its body and headers, and twice its key and actor, which an index has too
+AT_ONCE = 16 << 20  # bytes that are deleted in one transaction, and one reply more
 UNWRITTEN = 1_000  # replies that wait for the database; of more the oldest are forgotten
 _TABLE = schema.replies
 
@@ -57,22 +59,27 @@ class Replies:
                     if self._unwritten.get(place) is reply:
                         del self._unwritten[place]
 
-    def prune(self, connection: Connection, most_bytes: int) -> int:
-        """Delete what is older than 24 hours, and the oldest beyond *most_bytes*."""
-        mine, old = _TABLE.c.node == self._node, _TABLE.c.created < self._clock() - KEPT
-        gone = connection.execute(delete(_TABLE).where(mine, old)).rowcount
-        size = select(func.coalesce(func.sum(_TABLE.c.size), 0)).where(mine)
-        if connection.execute(size).scalar_one() <= most_bytes:
-            return gone
-        held = 0
-        newest = select(_TABLE.c.key, _TABLE.c.actor, _TABLE.c.size).where(mine)
-        newest = newest.order_by(_TABLE.c.created.desc())
-        for row in connection.execute(newest).all():
-            held += row.size
-            if held > most_bytes:
-                this = self._at((row.key, row.actor))
-                gone += connection.execute(delete(_TABLE).where(this)).rowcount
-        return gone
+    def prune(self, connection: Connection, most_rows: int, most_bytes: int, batch: int) -> int:
+        """Delete up to *batch* of the oldest, if they are older than 24 hours or too much; how many it did.
+
+        As few bytes at once as are deleted soon: call it again until it is 0.
+        """
+        mine = _TABLE.c.node == self._node
+        sizes = select(func.count(), func.coalesce(func.sum(_TABLE.c.size), 0)).where(mine)
+        rows, held = connection.execute(sizes).one()
+        oldest = select(_TABLE.c.key, _TABLE.c.actor, _TABLE.c.created, _TABLE.c.size).where(mine)
+        before, freed = self._clock() - KEPT, 0
+        gone: list[dict[str, str]] = []
+        for row in connection.execute(oldest.order_by(_TABLE.c.created).limit(batch)):
+            is_kept = row.created >= before and rows <= most_rows and held <= most_bytes
+            if is_kept or freed >= AT_ONCE:
+                break
+            rows, held, freed = rows - 1, held - row.size, freed + row.size
+            gone.append({"of": row.key, "by": row.actor})
+        if gone:
+            this = mine & (_TABLE.c.key == bindparam("of")) & (_TABLE.c.actor == bindparam("by"))
+            connection.execute(delete(_TABLE).where(this), gone)
+        return len(gone)
 
     def _write(self, connection: Connection, place: tuple[str, str]) -> None:
         with self._lock:
@@ -94,7 +101,7 @@ class Replies:
                 status=reply.status,
                 headers=headers,
                 body=body,
-                size=len(body) + len(headers),
+                size=len(body) + len(headers) + 2 * _bytes(*place) + ROW,
                 cut=cut,
             )
         )
@@ -107,6 +114,10 @@ class Replies:
     def _read(self, connection: Connection, place: tuple[str, str]) -> Reply | None:
         row = connection.execute(select(_TABLE).where(self._at(place))).first()
         return None if row is None else _reply(row)
+
+
+def _bytes(*texts: str) -> int:
+    return sum(len(text.encode()) for text in texts)
 
 
 def _reply(row: Any) -> Reply:

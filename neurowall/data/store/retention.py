@@ -21,17 +21,19 @@ EVERY = 60.0  # seconds
 AUDIT_ROW = 4_200
 BAN_ROW = 1_000
 TOKEN_ROW = 1_000
+REPLY_FACTOR = 2.0  # of what a reply counts: bodies of half a page leave the other half unused
 
 
 @dataclass(frozen=True)
 class Keep:
-    """Rows and bytes that are kept. audit: rows of each node. dead_tokens: those revoked or expired."""
+    """Rows and bytes that are kept. audit, replies: of each node. dead_tokens: those revoked or expired."""
 
     audit: int = 100_000
     bans: int = 200_000
     generations: int = 1_000
     generation_bytes: int = 64 << 20
-    reply_bytes: int = 64 << 20
+    replies: int = 50_000
+    reply_bytes: int = 40 << 20
     dead_tokens: int = 1_000
     batch: int = 1_000  # rows of audit that are pruned at once; of bans five times as many
 
@@ -56,7 +58,7 @@ class Retention:
         more = self._audit.prune(connection, keep.audit, keep.batch) >= keep.batch
         more |= self._bans.prune(connection, keep.bans, 5 * keep.batch) >= 5 * keep.batch
         self._generations.prune(connection, keep.generations, keep.generation_bytes)
-        self._replies.prune(connection, keep.reply_bytes)
+        more |= self._replies.prune(connection, keep.replies, keep.reply_bytes, 2 * keep.batch) > 0
         _prune_tokens(connection, keep.dead_tokens)
         self._due = time.monotonic() + (0.0 if more else EVERY)
 

@@ -139,8 +139,8 @@ replies = Table(
     Column("status", Integer, nullable=False),
     Column("headers", Text, nullable=False),  # JSON
     Column("body", LargeBinary, nullable=False),  # with zlib
-    Column("size", BigInteger, nullable=False),  # bytes of `body` and `headers`
+    Column("size", BigInteger, nullable=False),  # bytes of the whole row
     Column("cut", Boolean, nullable=False),
     PrimaryKeyConstraint("node", "key", "actor"),
-    Index(None, "created"),
+    Index("ix_replies_oldest", "node", "created", "size"),  # counted without a look at the bodies
 )

@@ -116,7 +116,7 @@ def _history() -> None:
         sa.Column("cut", sa.Boolean, nullable=False),
         sa.PrimaryKeyConstraint("node", "key", "actor", name="pk_replies"),
     )
-    op.create_index("ix_replies_created", "replies", ["created"])
+    op.create_index("ix_replies_oldest", "replies", ["node", "created", "size"])
 
 
 def downgrade() -> None:
