@@ -67,7 +67,7 @@ def test_all_of_it_is_within_a_gigabyte() -> None:
     keep = Keep()
     total = (
         (keep.audit + keep.batch) * AUDIT_ROW
-        + (keep.bans + 5 * keep.batch) * BAN_ROW
+        + (keep.bans + keep.limit_bans + 5 * keep.batch) * BAN_ROW
         + 1.25 * keep.generation_bytes
         + REPLY_FACTOR * keep.reply_bytes
         + (keep.dead_tokens + MOST) * TOKEN_ROW
@@ -104,6 +104,55 @@ def test_bans_are_pruned_from_the_oldest(url: str, make_store: MakeStore) -> Non
     settled(store)
     until(lambda: look(store) and count(url, "bans") <= 100)
     assert store.bans.page(1).rows[0].entry == "10.0.3.231"
+
+
+def test_a_flood_of_bans_by_limits_leaves_the_others_alone(url: str, make_store: MakeStore) -> None:
+    """Who sends packets chooses how many there are; those by operators are what one wants to know of."""
+    store = make_store(url, keep=Keep(bans=100, limit_bans=50, batch=50))
+    store.bans.record([BanChange("198.51.100.1", "block", "operator-block", "u", NOW)])
+    flood = [f"10.0.{number >> 8}.{number & 255}" for number in range(1000)]
+    store.bans.record(BanChange(each, "limit", "syn", "daemon", NOW, until=NOW + 60) for each in flood)
+    settled(store)
+    until(lambda: look(store) and count(url, "bans") <= 51)
+    rows = store.bans.page(100).rows
+    assert [row.entry for row in rows] == [*reversed(flood[-50:]), "198.51.100.1"]
+
+
+def test_bans_that_ended_go_before_those_in_force(url: str, make_store: MakeStore) -> None:
+    """An old ban for good stays; what is in force is only pruned where it alone is too much."""
+    store = make_store(url, keep=Keep(bans=100, batch=50))
+    old = [f"198.51.100.{number}" for number in range(80)]
+    store.bans.record(BanChange(each, "block", "operator-block", "u", NOW) for each in old)
+    past = time.time() - 100
+    ended = [f"10.0.0.{number}" for number in range(200)]
+    store.bans.record(BanChange(each, "block", "timed", "u", past, until=past + 60) for each in ended[:100])
+    store.bans.record(BanChange(each, "block", "list", "u", past) for each in ended[100:])
+    store.bans.record(BanChange(each, "block", "list", "u", past, ended=True) for each in ended[100:])
+    settled(store)
+    until(lambda: look(store) and count(url, "bans") <= 100)
+    assert [row.entry for row in store.bans.page(200).rows] == [*reversed(ended[-20:]), *reversed(old)]
+    more = [f"203.0.113.{number}" for number in range(60)]
+    store.bans.record(BanChange(each, "block", "operator-block", "u", NOW) for each in more)
+    settled(store)
+    until(lambda: look(store) and count(url, "bans") <= 100)
+    assert [row.entry for row in store.bans.page(200).rows] == [*reversed(more), *reversed(old[-40:])]
+
+
+def test_a_gateway_prunes_what_is_its_own(url: str, make_store: MakeStore) -> None:
+    """However much another one keeps on the same database."""
+    keep = Keep(bans=10, limit_bans=10, generations=2, batch=50)
+    stores = [make_store(url, "busy", keep=keep), make_store(url, "quiet", keep=keep)]
+    for store, number in ((stores[1], 5), (stores[0], 50)):
+        hosts = [f"10.0.0.{each}" for each in range(number)]
+        store.bans.record(BanChange(each, "block", "x", "u", NOW) for each in hosts)
+        store.bans.record(BanChange(each, "limit", "x", "u", NOW) for each in hosts)
+        for each in range(1, 2 + number // 10):
+            store.generations.record(GenerationRecord(each, NOW + number, "apply", "p", "", "x", 1, ()))
+        settled(store)
+    for store in stores:
+        until(lambda store=store: look(store) and count(url, "bans") <= 30)  # type: ignore[misc]
+    assert scalar(stores[0], "SELECT count(*) FROM bans WHERE node = 'quiet'") == 10
+    assert [len(store.generations.known()) for store in stores] == [2, 1]
 
 
 def test_policies_are_kept_by_number_and_by_size(url: str, make_store: MakeStore) -> None:

@@ -3,11 +3,23 @@
 
 import ipaddress
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 
 from neurowall.data.store import schema
 from neurowall.data.store.lane import Lane
@@ -24,8 +36,8 @@ log = logging.getLogger(__name__)
 class Bans:
     """Rows of bans that began, and ended. Questions raise StorageUnavailable; recording never does."""
 
-    def __init__(self, node: str, writer: Lane, reader: Lane) -> None:
-        self._node, self._writer, self._reader = node, writer, reader
+    def __init__(self, node: str, writer: Lane, reader: Lane, clock: Callable[[], float] = time.time) -> None:
+        self._node, self._writer, self._reader, self._clock = node, writer, reader, clock
         self.lost = 0  # changes that were not recorded, since too many waited
 
     def record(self, changes: Iterable[BanChange]) -> None:
@@ -65,15 +77,36 @@ class Bans:
                 found[row.entry, row.list] = row
         return found
 
-    def prune(self, connection: Connection, keep: int, batch: int) -> int:
-        """Delete up to *batch* of the oldest rows behind the last *keep*; how many it deleted."""
-        newest = connection.execute(select(func.max(_TABLE.c.id))).scalar_one() or 0
-        oldest = connection.execute(select(func.min(_TABLE.c.id))).scalar_one() or 0
-        # Ids have no holes but those of transactions that failed: never more rows than this, perhaps fewer.
-        if newest - oldest < keep:
+    def prune(self, connection: Connection, keep: int, keep_limit: int, batch: int) -> int:
+        """Delete up to *batch* rows of this node; how many it deleted.
+
+        Of bans by limits the last *keep_limit* stay: whoever sends packets can cause any number of them.
+        Of the others *keep* stay, and the oldest that have ended go first; those in force only go where they
+        alone are more.
+        """
+        by_limit = _TABLE.c.kind == "limit"
+        gone = self._delete_oldest(connection, by_limit, true(), keep_limit, batch)
+        is_over = _TABLE.c.ended.is_not(None) | (_TABLE.c.until < self._clock())
+        for which in (is_over, true()):
+            gone += self._delete_oldest(connection, ~by_limit, which, keep, batch - gone)
+        return gone
+
+    def _delete_oldest(
+        self,
+        connection: Connection,
+        kind: ColumnElement[bool],
+        which: ColumnElement[bool],
+        keep: int,
+        most: int,
+    ) -> int:
+        """Delete rows of *kind* beyond *keep*, the oldest of *which*; how many."""
+        mine = (_TABLE.c.node == self._node) & kind
+        rows = connection.execute(select(func.count()).where(mine)).scalar_one()
+        excess = min(rows - keep, most)
+        if excess <= 0:
             return 0
-        through = min(newest - keep, oldest + batch - 1)
-        return connection.execute(delete(_TABLE).where(_TABLE.c.id <= through)).rowcount
+        oldest = select(_TABLE.c.id).where(mine, which).order_by(_TABLE.c.id).limit(excess)
+        return connection.execute(delete(_TABLE).where(_TABLE.c.id.in_(oldest))).rowcount
 
     def _write(self, connection: Connection, changes: Sequence[BanChange]) -> None:
         """Close what *changes* end or replace, and add what they begin."""

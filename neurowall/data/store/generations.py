@@ -55,17 +55,17 @@ class Generations:
         return {row.number: row.when for row in rows}
 
     def prune(self, connection: Connection, keep: int, most_bytes: int) -> int:
-        """Delete the oldest, of any node, beyond *keep* or *most_bytes*; the newest stays in any case."""
+        """Delete the oldest beyond *keep* or *most_bytes*; the newest stays in any case."""
         rows = connection.execute(
-            select(_TABLE.c.node, _TABLE.c.number, _TABLE.c.size).order_by(
-                _TABLE.c.when.desc(), _TABLE.c.number.desc()
-            )
+            select(_TABLE.c.number, _TABLE.c.size)
+            .where(_TABLE.c.node == self._node)
+            .order_by(_TABLE.c.when.desc(), _TABLE.c.number.desc())
         ).all()
         held, gone = 0, 0
         for place, row in enumerate(rows):
             held += row.size
             if place and (place >= keep or held > most_bytes):
-                this = (_TABLE.c.node == row.node) & (_TABLE.c.number == row.number)
+                this = (_TABLE.c.node == self._node) & (_TABLE.c.number == row.number)
                 gone += connection.execute(delete(_TABLE).where(this)).rowcount
         return gone
 

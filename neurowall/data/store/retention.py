@@ -26,10 +26,11 @@ REPLY_FACTOR = 2.0  # of what a reply counts: bodies of half a page leave the ot
 
 @dataclass(frozen=True)
 class Keep:
-    """Rows and bytes that are kept. audit, replies: of each node. dead_tokens: those revoked or expired."""
+    """Rows and bytes that are kept of each node. dead_tokens: of all nodes, those revoked or expired."""
 
     audit: int = 100_000
-    bans: int = 200_000
+    bans: int = 150_000  # by operators
+    limit_bans: int = 50_000
     generations: int = 1_000
     generation_bytes: int = 64 << 20
     replies: int = 50_000
@@ -56,7 +57,7 @@ class Retention:
         """Delete a part of what is too much; due again at once while there is more."""
         keep = self._keep
         more = self._audit.prune(connection, keep.audit, keep.batch) >= keep.batch
-        more |= self._bans.prune(connection, keep.bans, 5 * keep.batch) >= 5 * keep.batch
+        more |= self._bans.prune(connection, keep.bans, keep.limit_bans, 5 * keep.batch) >= 5 * keep.batch
         self._generations.prune(connection, keep.generations, keep.generation_bytes)
         more |= self._replies.prune(connection, keep.replies, keep.reply_bytes, 2 * keep.batch) > 0
         _prune_tokens(connection, keep.dead_tokens)

@@ -110,6 +110,7 @@ bans = Table(
     Column("ended_by", String(120)),
     PrimaryKeyConstraint("id"),
     Index(None, "entry"),
+    Index("ix_bans_oldest", "node", "kind", "id", "ended", "until"),  # what retention looks at
 )
 
 generations = Table(

@@ -88,6 +88,7 @@ def _history() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_bans"),
     )
     op.create_index("ix_bans_entry", "bans", ["entry"])
+    op.create_index("ix_bans_oldest", "bans", ["node", "kind", "id", "ended", "until"])
     op.create_table(
         "generations",
         sa.Column("node", sa.String(100), nullable=False),
