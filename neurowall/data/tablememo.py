@@ -45,7 +45,9 @@ class TableMemo:
         """Note it."""
         beside = self._path.with_suffix(".new")
         try:
-            beside.write_text(json.dumps(made.__dict__))
+            beside.unlink(missing_ok=True)
+            with beside.open("x") as file:  # never through a link that another user put there
+                file.write(json.dumps(made.__dict__))
             beside.replace(self._path)
         except OSError as error:
             raise StateError(f"{self._path}: cannot be written: {error.strerror}") from error

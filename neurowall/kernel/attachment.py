@@ -54,7 +54,9 @@ class Records:
     def save(self) -> None:
         """Write the file whole or not at all."""
         draft = self._path.with_suffix(".tmp")
-        draft.write_text(json.dumps({name: asdict(record) for name, record in self.by_name.items()}))
+        draft.unlink(missing_ok=True)
+        with draft.open("x", encoding="utf-8") as file:  # never through a link that another user put there
+            file.write(json.dumps({name: asdict(record) for name, record in self.by_name.items()}))
         draft.replace(self._path)
 
 

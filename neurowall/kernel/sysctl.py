@@ -170,7 +170,8 @@ def _save(record: Path, changes: Record) -> None:
     text = json.dumps({name: [change.before, change.written] for name, change in changes.items()}, indent=1)
     temporary = record.with_name(f"{record.name}.new")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x", encoding="utf-8") as file:  # never through a link of another user's
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ DEFAULT_RUN_DIR = Path("/run/neurowall")
 DEFAULT_STATE_DIR = Path("/var/lib/neurowall")
 DEFAULT_USER = "neurowall"  # runs the daemon, where it is not root
 GROUP = "neurowall"  # may use the socket, if the group exists
+_LOCK = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
@@ -86,7 +88,9 @@ class Instance:
     def record(self, record: Record) -> None:
         """Write how this instance was started, atomically."""
         draft = self.record_file.with_suffix(".tmp")
-        draft.write_text(json.dumps(asdict(record)))
+        draft.unlink(missing_ok=True)
+        with draft.open("x") as file:  # never through a link that another user put there
+            file.write(json.dumps(asdict(record)))
         draft.replace(self.record_file)
 
     def recorded(self) -> Record | None:
@@ -120,16 +124,17 @@ def locked(instance: Instance) -> Iterator[None]:
     """
     instance.create()
     try:
-        descriptor = os.open(instance.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except PermissionError as error:
-        raise CannotRun(not_ours(instance.lock, error)) from error
+        descriptor = _open_lock(instance, os.O_CREAT)
+    except FileNotFoundError as error:
+        raise CommandError(f"{instance.lock} was removed just now: run it again") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            pid = _pid(instance, descriptor) or "unknown"
             raise CommandError(
-                f"instance '{instance.name}' already runs as pid {_pid(descriptor) or 'unknown'} (lock "
-                f"{instance.lock}); stop that one first, or choose another --instance"
+                f"instance '{instance.name}' already runs as pid {pid} (lock {instance.lock}); stop that one "
+                "first, or choose another --instance"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -139,15 +144,18 @@ def locked(instance: Instance) -> Iterator[None]:
 
 
 def holder(instance: Instance) -> int | None:
-    """The pid of the process that holds the instance's lock now, or None."""
+    """The pid of the process that holds the instance's lock now, or None.
+
+    Raises CannotRun if the lock is not for this user, or is none that Neurowall made.
+    """
     try:
-        descriptor = os.open(instance.lock, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = _open_lock(instance)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _pid(descriptor)
+        return _pid(instance, descriptor)
     else:
         return None
     finally:
@@ -162,8 +170,7 @@ def stop_holder(instance: Instance, timeout: float = 15.0) -> int | None:
     pid = holder(instance)
     if pid is None:
         return None
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
+    _ask_to_exit(instance, pid)
     deadline = time.monotonic() + timeout
     while holder(instance) is not None:
         if time.monotonic() > deadline:
@@ -174,15 +181,77 @@ def stop_holder(instance: Instance, timeout: float = 15.0) -> int | None:
     return pid
 
 
-def _pid(descriptor: int) -> int | None:
-    """What the file of the lock says, if that process is of the user whose file it is.
+def _open_lock(instance: Instance, flags: int = 0) -> int:
+    """Open the file of the lock: a file of its own, of who owns the directory or of this user.
+
+    Root opens it too, to write into it, in a directory that may be another user's. Raises FileNotFoundError,
+    CannotRun.
+    """
+    try:
+        descriptor = os.open(instance.lock, _LOCK | flags, 0o644)
+    except FileNotFoundError:
+        raise
+    except PermissionError as error:
+        raise CannotRun(not_ours(instance.lock, error)) from error
+    except OSError as error:  # a link, a folder
+        raise CannotRun(f"{_no_lock(instance)} ({error.strerror})") from error
+    try:
+        is_ours = _is_ours(instance, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if not is_ours:
+        os.close(descriptor)
+        raise CannotRun(_no_lock(instance))
+    return descriptor
+
+
+def _is_ours(instance: Instance, descriptor: int) -> bool:
+    """Whether the opened file is the lock, has no other name, and is of who may have made it."""
+    # By name, after it was opened: what has this one name is nobody else's file, whatever is moved about.
+    found = instance.lock.lstat()
+    owners = {_owner(instance), os.geteuid()}
+    own = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners
+    return own and os.path.samestat(found, os.fstat(descriptor))
+
+
+def _no_lock(instance: Instance) -> str:
+    return f"{instance.lock} is no lock that Neurowall made: find out who put it there, and remove it"
+
+
+def _owner(instance: Instance) -> int:
+    """Whose the run directory is, and so the daemon."""
+    return instance.directory.lstat().st_uid
+
+
+def _pid(instance: Instance, descriptor: int) -> int | None:
+    """What the file of the lock says, if that is a process of the directory's owner."""
+    text = os.pread(descriptor, 32, 0).strip()
+    return int(text) if text.isdigit() and _is_owners(instance, int(text)) else None
+
+
+def _is_owners(instance: Instance, pid: int) -> bool:
+    """Whether every uid of a process is that of the directory's owner.
 
     Root ends the process of that number: nobody may name one that is not his own.
     """
-    text = os.pread(descriptor, 32, 0).strip()
-    if not text.isdigit():
-        return None
-    with suppress(FileNotFoundError):
-        owner, user = os.fstat(descriptor).st_uid, Path(f"/proc/{int(text)}").stat().st_uid
-        return int(text) if owner in {user, os.geteuid()} else None
-    return None
+    try:
+        lines = Path(f"/proc/{pid}/status").read_bytes().split(b"\n")
+    except OSError:
+        return False
+    uids = next((line.split()[1:] for line in lines if line.startswith(b"Uid:")), [])
+    return {int(uid) for uid in uids} == {_owner(instance)}
+
+
+def _ask_to_exit(instance: Instance, pid: int) -> None:
+    """SIGTERM to a process of the directory's owner; to nobody if it has gone, whoever has its number now."""
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if _is_owners(instance, pid):
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, signal.SIGTERM)
+    finally:
+        os.close(process)

@@ -58,6 +58,19 @@ def test_no_interface_is_a_path(tmp_path: Path) -> None:
         attachment.Records(path)
 
 
+def test_no_record_is_written_through_a_link(tmp_path: Path) -> None:
+    """`neurowall down` saves in the directory of the daemon's user, who may put links there."""
+    other = tmp_path / "other"
+    other.write_text("ours")
+    for name in ("interfaces.tmp", "interfaces.json"):
+        (tmp_path / name).symlink_to(other)
+    records = attachment.Records(tmp_path / "none.json")
+    records._path = tmp_path / "interfaces.json"
+    records.save()
+    assert other.read_text() == "ours"
+    assert json.loads((tmp_path / "interfaces.json").read_text()) == {}
+
+
 @pytest.mark.root
 def test_no_namespace_is_a_path() -> None:
     """Else root would take away the table of another namespace, such as the host's."""

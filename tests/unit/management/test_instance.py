@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from neurowall.management.errors import CommandError, ExitCode, UsageProblem
-from neurowall.management.instance import Instance, Record, holder, locked, stop_holder
+from neurowall.management.errors import CannotRun, CommandError, ExitCode, UsageProblem
+from neurowall.management.instance import Instance, Record, _ask_to_exit, holder, locked, stop_holder
 
 HOLD = """
 import signal, sys
@@ -117,11 +118,78 @@ def test_an_unreadable_record_is_none(instance: Instance, text: str) -> None:
     assert instance.recorded() is None
 
 
+@pytest.mark.parametrize("kind", ["link", "dangling", "hard", "folder", "fifo"])
+def test_what_is_no_lock_is_left_alone(instance: Instance, tmp_path: Path, kind: str) -> None:
+    """Root writes into the lock in a directory that may be another user's: never into another file."""
+    other = tmp_path / "other"
+    other.write_text("ours")
+    instance.create()
+    match kind:
+        case "link":
+            instance.lock.symlink_to(other)
+        case "dangling":
+            instance.lock.symlink_to(tmp_path / "gone")
+        case "hard":
+            instance.lock.hardlink_to(other)
+        case "folder":
+            instance.lock.mkdir()
+        case "fifo":
+            os.mkfifo(instance.lock)
+    for ask in (holder, stop_holder):
+        with pytest.raises(CannotRun, match="no lock that Neurowall made"):
+            ask(instance)
+    with pytest.raises(CannotRun, match="no lock that Neurowall made"), locked(instance):
+        pass
+    assert other.read_text() == "ours"
+    assert not (tmp_path / "gone").exists()
+
+
+def test_the_record_is_not_written_through_a_link(instance: Instance, tmp_path: Path) -> None:
+    """The same for how the instance was started."""
+    other = tmp_path / "other"
+    other.write_text("ours")
+    instance.create()
+    instance.record_file.with_suffix(".tmp").symlink_to(other)
+    instance.record(Record(None, "/var/lib/x", ""))
+    assert other.read_text() == "ours"
+    assert instance.recorded()
+
+
 @pytest.mark.root
-def test_nobody_names_a_process_that_is_not_his(instance: Instance) -> None:
-    """The lock's file may be another user's, and root's `down` ends whom it names."""
+def test_a_lock_of_a_third_user_is_none(instance: Instance) -> None:
+    """Neither the directory's owner nor root made it."""
     with locked(instance):
         os.chown(instance.lock, 64998, 64998)
-        assert holder(instance) is None  # held, but by whom is not believed
-        os.chown(instance.lock, 0, 0)
-        assert holder(instance) == os.getpid()
+        with pytest.raises(CannotRun, match="no lock that Neurowall made"):
+            holder(instance)
+
+
+@pytest.mark.root
+def test_nobody_names_a_process_that_is_not_his(instance: Instance) -> None:
+    """The directory may be another user's, and root's `down` ends whom its lock names."""
+    with held_by_another(instance) as pid, subprocess.Popen(["sleep", "60"]) as victim:
+        instance.lock.write_text(f"{victim.pid}\n")
+        assert holder(instance) == victim.pid  # root's directory: root's word
+        for path, owner in ((instance.directory, 64998), (instance.lock, 0), (instance.lock, 64998)):
+            os.chown(path, owner, owner)
+            assert holder(instance) is None  # held, but by whom is not believed
+            assert stop_holder(instance) is None
+        with pytest.raises(CommandError, match="already runs as pid unknown"), locked(instance):
+            pass
+        _ask_to_exit(instance, victim.pid)  # as if its number was another's a moment ago
+        with pytest.raises(subprocess.TimeoutExpired):
+            victim.wait(0.2)
+        victim.kill()
+        assert Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.root
+def test_a_process_of_the_directorys_owner_is_ended(instance: Instance) -> None:
+    """Root's `down` for the daemon of another user."""
+    instance.create()
+    with held_by_another(instance), subprocess.Popen(["sleep", "60"], user=64998, group=64998) as daemon:
+        instance.lock.write_text(f"{daemon.pid}\n")
+        os.chown(instance.directory, 64998, 64998)
+        assert holder(instance) == daemon.pid
+        _ask_to_exit(instance, daemon.pid)
+        assert daemon.wait(5) == -signal.SIGTERM
