@@ -12,7 +12,9 @@ from neurowall.management.cli.options import AFAR, HERE, TERMS
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs/cli.md"
 BEGINS = "## Options of many commands\n"  # what is above it is written by hand
-_TERMS_INTRO = "\nOf commands that change something (marked *changes*):\n\n"
+_TERMS_INTRO = (
+    "\nOf commands that change something (marked *changes*; those of tokens take no `--if-match`):\n\n"
+)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import hmac
 import re
 import secrets
 import string
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SCOPES = {
@@ -23,6 +24,7 @@ SCOPES = {
 }
 MAX_NAME = 64  # characters
 _ID_LETTERS = string.ascii_lowercase + string.digits
+_MAKER = re.compile(r"token:([a-z0-9]{12})(?: |$)")
 _TEXT = re.compile(r"nw_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 
 
@@ -68,3 +70,21 @@ def split_text(text: str) -> tuple[str, str] | None:
 def digest_of(secret: str) -> str:
     """What is kept of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def maker_of(actor: str) -> str | None:
+    """The id of the token that an actor is; None if it is something else."""
+    found = _MAKER.match(actor)
+    return found[1] if found else None
+
+
+def descendants(records: Iterable[TokenRecord], identifier: str) -> list[TokenRecord]:
+    """The tokens that a token made, that those made, and so on; those that have ended too, nearest first."""
+    made: dict[str, list[TokenRecord]] = {}
+    for each in records:
+        if maker := maker_of(each.created_by):
+            made.setdefault(maker, []).append(each)
+    found = made.pop(identifier, [])
+    for each in found:  # it grows meanwhile; a maker is taken out, so that no circle goes round
+        found += made.pop(each.id, ())
+    return found

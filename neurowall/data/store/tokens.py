@@ -18,7 +18,7 @@ from neurowall.data.store import schema
 from neurowall.data.store.lane import Lane
 from neurowall.model.audit import plain
 from neurowall.model.errors import StorageRefused
-from neurowall.model.tokens import TokenRecord
+from neurowall.model.tokens import TokenRecord, descendants, maker_of
 
 MOST = 1_000  # tokens that are neither revoked nor expired
 TOUCH_SECONDS = 10.0  # between two writes of when tokens were used
@@ -38,7 +38,11 @@ class Tokens:
         self._written = 0.0  # when touches were written, monotonic
 
     def create(self, record: TokenRecord) -> None:
-        """Keep a new token. Raises StorageRefused if there are too many, or one of that name is in use."""
+        """Keep a new token.
+
+        Raises StorageRefused if there are too many, if one of that name is in use, or if it was made by a
+        token that is not valid any more.
+        """
         self._writer.run(lambda connection: _insert(connection, record))
         self._note(record)
 
@@ -46,18 +50,17 @@ class Tokens:
         """Every token that is kept, revoked and expired ones too, newest first."""
         return tuple(self._reader.run(_read_all))
 
-    def revoke(self, identifier: str) -> bool:
-        """Revoke a token at once; False if there is none, or it is revoked already."""
+    def revoke(self, identifier: str) -> tuple[str, ...]:
+        """Revoke a token at once, with those that it made and that are valid still, and so on.
+
+        Answers which were revoked now: not itself if there is none, or it was revoked already.
+        """
         now = time.time()
-
-        def work(connection: Connection) -> bool:
-            wanted = (_TABLE.c.id == identifier) & _TABLE.c.revoked.is_(None)
-            return connection.execute(update(_TABLE).where(wanted).values(revoked=now)).rowcount > 0
-
-        done = self._writer.run(work)
-        held = self._snapshot.get(identifier)
-        if held is not None:
-            self._note(replace(held, revoked=held.revoked or now))
+        done = tuple(self._writer.run(lambda connection: _revoke(connection, identifier, now)))
+        for each in (identifier, *done):
+            held = self._snapshot.get(each)
+            if held is not None:
+                self._note(replace(held, revoked=held.revoked or now))
         return done
 
     def touch(self, identifier: str, when: float, source: str) -> None:
@@ -95,7 +98,27 @@ class Tokens:
             self._snapshot = MappingProxyType({**self._snapshot, record.id: record})
 
 
+def _revoke(connection: Connection, identifier: str, now: float) -> list[str]:
+    """Itself first: `_insert` holds the row of a maker, so that none is made behind its back."""
+    done: list[str] = []
+    wanted = [identifier]
+    while wanted:
+        for each in wanted:
+            open_still = (_TABLE.c.id == each) & _TABLE.c.revoked.is_(None)
+            if connection.execute(update(_TABLE).where(open_still).values(revoked=now)).rowcount:
+                done.append(each)
+        made = descendants(_read_all(connection), identifier)
+        wanted = [each.id for each in made if each.is_valid(now)]
+    return done
+
+
 def _insert(connection: Connection, record: TokenRecord) -> None:
+    if maker := maker_of(record.created_by):
+        columns = (_TABLE.c.revoked, _TABLE.c.expires)
+        row = connection.execute(select(*columns).where(_TABLE.c.id == maker).with_for_update()).first()
+        is_valid = row and row.revoked is None and (row.expires is None or record.created < row.expires)
+        if not is_valid:
+            raise StorageRefused(f"the token {maker}, which was to make this one, is not valid any more")
     active = _TABLE.c.revoked.is_(None) & (_TABLE.c.expires.is_(None) | (_TABLE.c.expires > record.created))
     if connection.execute(select(func.count()).where(active)).scalar_one() >= MOST:
         raise StorageRefused(

@@ -98,7 +98,8 @@ class Change:
     """What is asked for, as the audit names it.
 
     bans: what its answer says of bans, for the history. kept: what is kept of its answer where that itself
-    must not be, since it holds a secret.
+    must not be, since it holds a secret. of_generation: whether it changes what is in force; what does not
+    takes no If-Match, as a generation says nothing of it.
     """
 
     action: str
@@ -107,6 +108,7 @@ class Change:
     detail: Mapping[str, Any] = field(default_factory=dict)
     bans: Callable[[Json, str], Iterable[BanChange]] | None = None
     kept: Callable[[Json], Response] | None = None
+    of_generation: bool = True
 
 
 def named(targets: Sequence[str]) -> str:
@@ -129,7 +131,7 @@ class Changes:
         now = asked()
         if now is None or now.actor is None:
             raise RuntimeError("a change that nobody asks for")
-        terms, actor = terms_of(now.headers), now.actor
+        terms, actor = terms_of(now.headers, of_generation=change.of_generation), now.actor
         with self._claimed(terms.key if not change.dry_run else None, actor.name):
             async with self._turns:
                 return await run_in_threadpool(self._answer, change, terms, now, actor, work, arguments)
@@ -161,7 +163,7 @@ class Changes:
         """In a thread: the kept answer, or a new one."""
         if self._keeper is None or change.dry_run:
             with self._at(terms):
-                return self._tagged(JSONResponse(work(*arguments)))
+                return self._tagged(change, JSONResponse(work(*arguments)))
         kept = self._kept(self._keeper, terms, now, actor)
         if kept:
             return kept
@@ -176,7 +178,7 @@ class Changes:
         except Exception as error:
             self._keeper.audit.end(entry, self._failed(error))
             raise
-        response = self._tagged(JSONResponse(answer), after)
+        response = self._tagged(change, JSONResponse(answer), after)
         self._keeper.audit.end(entry, Outcome("ok", response.status_code, after))
         if change.bans:
             self._keeper.bans.record(change.bans(answer, actor.name))
@@ -195,10 +197,10 @@ class Changes:
         why = {"why": str(error) or type(error).__name__}
         return Outcome("refused" if status < 500 else "failed", status, self._generations.generation_now, why)
 
-    def _tagged(self, response: Response, generation: int | None = None) -> Response:
-        response.headers["etag"] = (
-            f'"{self._generations.generation_now if generation is None else generation}"'
-        )
+    def _tagged(self, change: Change, response: Response, generation: int | None = None) -> Response:
+        if change.of_generation:
+            now = self._generations.generation_now if generation is None else generation
+            response.headers["etag"] = f'"{now}"'
         return response
 
     def _kept(self, keeper: Keeper, terms: Terms, now: Asked, actor: Actor) -> Response | None:

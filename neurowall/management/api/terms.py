@@ -21,14 +21,20 @@ class Terms:
     generations: frozenset[int] | None = None
 
 
-def terms_of(headers: Headers) -> Terms:
-    """Those of a request. Raises ApiProblem if they cannot be read: nothing is changed without them."""
+def terms_of(headers: Headers, *, of_generation: bool = True) -> Terms:
+    """Those of a request. Raises ApiProblem if they cannot be read: nothing is changed without them.
+
+    of_generation: whether it may be bound to a generation; else If-Match is refused, not ignored.
+    """
     key = headers.get("idempotency-key")
     if key is not None:
         key = key.strip().removeprefix('"').removesuffix('"')
         if not _KEY.fullmatch(key):
             wrong = f"expected 1 to {MAX_KEY} printable ASCII characters without spaces"
             raise _unreadable("idempotency-key", wrong)
+    if not of_generation and "if-match" in headers:
+        wrong = "no generation holds what this changes, so none can be named: leave it out"
+        raise _unreadable("if-match", wrong)
     return Terms(key, _generations(headers.get("if-match")))
 
 

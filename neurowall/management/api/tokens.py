@@ -18,7 +18,7 @@ from neurowall.management.api.problems import ApiProblem
 from neurowall.management.api.requests import Answered, ChangeQuery, How, Strict
 from neurowall.management.times import moment
 from neurowall.model.duration import parse_duration
-from neurowall.model.tokens import MAX_NAME, SCOPES, TokenRecord, digest_of, new_text, split_text
+from neurowall.model.tokens import MAX_NAME, SCOPES, TokenRecord, descendants, digest_of, new_text, split_text
 
 Json = dict[str, Any]
 
@@ -36,8 +36,8 @@ class Kept(auth.Tokens, Protocol):
     def all(self) -> Sequence[TokenRecord]:
         """Every one, newest first."""
 
-    def revoke(self, identifier: str) -> bool:
-        """Revoke one; False if there is none, or it is revoked already."""
+    def revoke(self, identifier: str) -> Sequence[str]:
+        """Revoke one and those that it made: which were revoked now."""
 
 
 def _name(text: str) -> str:
@@ -69,7 +69,7 @@ Duration = Annotated[float | None, BeforeValidator(_expires), WithJsonSchema(_DU
 
 
 class NewToken(Strict):
-    """A token to be made. expires: after how long it ends; absent: never."""
+    """A token to be made. expires: after how long it ends; absent: never, or with the token that makes it."""
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_name)]
     scopes: list[Scope] = Field(default=["read"], min_length=1, max_length=len(SCOPES))
@@ -93,13 +93,17 @@ def add_tokens(app: FastAPI, tokens: Kept | None, answered: Answered) -> None:
 
     @app.post("/tokens", dependencies=WRITE)
     async def create_token(body: NewToken, query: How) -> Response:
-        """Make a token: its text is in this answer and nowhere else. None has more than its maker."""
+        """Make a token: its text is in this answer and nowhere else.
+
+        None has more scopes than its maker. One that a token makes ends with that at the latest.
+        """
         change = Change(
             "token-create",
             body.name,
             query.dry_run,
             {"scopes": sorted(set(body.scopes)), "expires_seconds": body.expires},
             kept=_without_text,
+            of_generation=False,
         )
         response = await answered(change, _create, _kept(tokens), _maker(body), body, query)
         response.headers["cache-control"] = "no-store"
@@ -107,8 +111,8 @@ def add_tokens(app: FastAPI, tokens: Kept | None, answered: Answered) -> None:
 
     @app.delete("/tokens/{identifier}", dependencies=WRITE)
     async def revoke_token(identifier: str, query: How) -> Response:
-        """Revoke a token: from now on whoever has it is refused, and streams that it opened end."""
-        change = Change("token-revoke", identifier[:MAX_NAME], query.dry_run)
+        """Revoke a token and all that it made: whoever has one is refused, and streams that it opened end."""
+        change = Change("token-revoke", identifier[:MAX_NAME], query.dry_run, of_generation=False)
         return await answered(change, partial(_revoke, _kept(tokens), identifier, query))
 
 
@@ -135,7 +139,7 @@ def _create(tokens: Kept, maker: Actor, body: NewToken, query: ChangeQuery) -> J
     parts = split_text(text)
     if parts is None:
         raise RuntimeError("a token that cannot be read")
-    expires = None if body.expires is None else now + body.expires
+    expires = _end(tokens, maker, now, body.expires)
     record = TokenRecord(
         parts[0], body.name, digest_of(parts[1]), frozenset(body.scopes), now, maker.name, expires
     )
@@ -143,6 +147,24 @@ def _create(tokens: Kept, maker: Actor, body: NewToken, query: ChangeQuery) -> J
         return _shown(record) | {"id": None, "token": None, "dry_run": True}
     tokens.create(record)
     return _shown(record) | {"token": text, "dry_run": False}
+
+
+def _end(tokens: Kept, maker: Actor, now: float, seconds: float | None) -> float | None:
+    """When a new token ends. Raises ApiProblem if that is after the end of the token that makes it."""
+    asked_for = None if seconds is None else now + seconds
+    if maker.token is None:
+        return asked_for
+    own = tokens.snapshot().get(maker.token)
+    if own is None:
+        raise auth.not_known()
+    if own.expires is None or asked_for is None:
+        return own.expires if asked_for is None else asked_for
+    if asked_for > own.expires:
+        why = (
+            f"{maker.name} itself ends {moment(own.expires)}: ask for less, or leave it out for the same end"
+        )
+        raise ApiProblem(422, "invalid-request", f"expires: {why}", [{"field": "expires", "why": why}])
+    return asked_for
 
 
 def _without_text(answer: Json) -> Response:
@@ -156,14 +178,23 @@ def _without_text(answer: Json) -> Response:
 
 
 def _revoke(tokens: Kept, identifier: str, query: ChangeQuery) -> Json:
-    held = tokens.snapshot().get(identifier)
-    if held is None and not any(each.id == identifier for each in tokens.all()):
+    """What is revoked: the token, and the valid ones that come from it."""
+    records = {each.id: each for each in tokens.all()}
+    held = records.get(identifier)
+    if held is None:
         detail = f"there is no token '{identifier[:40]}'; `neurowall token list` shows them"
         raise ApiProblem(404, "no-such-token", detail)
-    changed = held is None or held.revoked is None
-    if not query.dry_run:
-        changed = tokens.revoke(identifier)
-    return {"id": identifier, "revoked": changed, "dry_run": query.dry_run}
+    now = time.time()
+    if query.dry_run:
+        also = [each.id for each in descendants(records.values(), identifier) if each.is_valid(now)]
+        changed = held.revoked is None
+    else:
+        done = tokens.revoke(identifier)
+        also = [each for each in done if each != identifier]
+        changed = identifier in done
+        records |= tokens.snapshot()  # one that was made meanwhile
+    named = [{"id": each, "name": records[each].name if each in records else ""} for each in also]
+    return {"id": identifier, "revoked": changed, "also": named, "dry_run": query.dry_run}
 
 
 def _page(records: Sequence[TokenRecord], query: TokensQuery) -> Json:

@@ -184,27 +184,30 @@ def command(
     examples: tuple[str, ...] = (),
     *,
     changes: bool = False,
+    of_generation: bool = True,
     local: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command of *app*; its first parameter `call` is filled in here.
 
-    Its help ends with *examples*. *changes*: it takes the options of `Terms`. *local*: it is about this
-    machine and takes no --url. The shared options are accepted after the command's name as well as before
-    it. A CommandError is printed on stderr and ends the process with its exit code.
+    Its help ends with *examples*. *changes*: it takes the options of `Terms`, --if-match only if what it
+    changes is *of_generation*. *local*: it is about this machine and takes no --url. The shared options are
+    accepted after the command's name as well as before it. A CommandError is printed on stderr and ends the
+    process with its exit code.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         shared = HERE if local else HERE | AFAR
+        own_terms = {option: kind for option, kind in TERMS.items() if of_generation or option != "if_match"}
 
         def run(**arguments: Any) -> None:
             context = arguments.pop("context")
             given = Shared(**{option: arguments.pop(option) for option in shared})
-            terms = Terms(**{option: arguments.pop(option) for option in TERMS}) if changes else Terms()
+            terms = Terms(**{option: arguments.pop(option) for option in own_terms}) if changes else Terms()
             perform(function, context, given, terms, local=local, **arguments)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         if changes:
-            own += [_parameter(option, *kind) for option, kind in TERMS.items()]
+            own += [_parameter(option, *kind) for option, kind in own_terms.items()]
         own += [_parameter(option, annotation, None) for option, annotation in shared.items()]
         _disguise(run, function, own)
         # Click keeps the lines of a paragraph that starts with a backspace.

@@ -173,8 +173,13 @@ def token_revoked(console: "Console", answer: Json) -> None:
     """What was revoked."""
     if answer.get("dry_run"):
         say(console, "dry run, nothing was revoked")
-        return
-    say(console, f"token {answer['id']} {'is' if answer['revoked'] else 'was already'} revoked")
+    else:
+        say(console, f"token {answer['id']} {'is' if answer['revoked'] else 'was already'} revoked")
+    for each in answer["also"]:
+        say(
+            console,
+            f"{'with it' if answer.get('dry_run') else 'revoked with it'}: {each['id']} {each['name']}",
+        )
 
 
 def whoami(console: "Console", answer: Json) -> None:

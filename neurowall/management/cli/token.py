@@ -42,6 +42,7 @@ class Scope(StrEnum):
         "neurowall token create ci --expires 1h --save ci.token",
     ),
     changes=True,
+    of_generation=False,
 )
 def token_create(
     call: Call,
@@ -55,7 +56,7 @@ def token_create(
         typer.Option(
             "--expires",
             metavar="DURATION",
-            help="When it ends: 12h, 90d. [default: never]",
+            help="When it ends: 12h, 90d. [default: with the token that makes it, or never]",
             show_default=False,
         ),
     ] = None,
@@ -70,6 +71,8 @@ def token_create(
     ] = None,
 ) -> None:
     """Make a token. It is shown this once: only its hash is kept.
+
+    One that a token makes ends with that at the latest, and is revoked with it.
 
     Give it to `neurowall --url` with --token-file or in NEUROWALL_TOKEN, to other programs as the header
     `Authorization: Bearer TOKEN`.
@@ -93,11 +96,17 @@ def token_list(call: Call, limit: LimitOption = 100, after: AfterOption = None) 
     call.show(answer, render_history.tokens)
 
 
-@command(token_app, "revoke", examples=("neurowall token revoke 4f7k2m9x1q8z",), changes=True)
+@command(
+    token_app,
+    "revoke",
+    examples=("neurowall token revoke 4f7k2m9x1q8z",),
+    changes=True,
+    of_generation=False,
+)
 def token_revoke(
     call: Call, identifier: Annotated[str, typer.Argument(metavar="ID", help="See `neurowall token list`.")]
 ) -> None:
-    """Revoke a token: from now on whoever has it is refused."""
+    """Revoke a token and all that it made: from now on whoever has one of them is refused."""
     with call.client() as client:
         answer = client.delete("tokens", identifier)
     call.show(answer, render_history.token_revoked)

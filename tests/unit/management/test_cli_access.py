@@ -2,12 +2,14 @@
 """The commands about who may do what and who did, against the real API over a real database."""
 
 import asyncio
+import io
 import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from neurowall.data.store.store import Store
 from neurowall.logic.engine import Engine
@@ -15,6 +17,7 @@ from neurowall.management.api import server, sockets
 from neurowall.management.api.answers import About
 from neurowall.management.api.app import create_app
 from neurowall.management.api.server import Listener
+from neurowall.management.cli import render_history
 from neurowall.management.cli.token import Scope
 from neurowall.management.errors import ExitCode
 from neurowall.management.instance import Instance
@@ -97,6 +100,21 @@ class TestTokens:
         assert cli.ok("token", "revoke", made["id"]) == f"token {made['id']} was already revoked\n"
         assert cli.json("token", "list")["tokens"][0]["revoked"]
         assert "no token" in cli.error(ExitCode.FAILED, "token", "revoke", "abcdefghijkl")
+
+    @pytest.mark.parametrize(
+        ("dry_run", "lines"),
+        [
+            (False, ["token aaaaaaaaaaaa is revoked", "revoked with it: bbbbbbbbbbbb bob"]),
+            (True, ["dry run, nothing was revoked", "with it: bbbbbbbbbbbb bob"]),
+        ],
+    )
+    def test_what_a_token_made_goes_with_it(self, *, dry_run: bool, lines: list[str]) -> None:
+        """It is named, of a dry run too."""
+        also = [{"id": "b" * 12, "name": "bob"}]
+        shown = io.StringIO()
+        answer = {"id": "a" * 12, "revoked": True, "also": also, "dry_run": dry_run}
+        render_history.token_revoked(Console(file=shown), answer)
+        assert shown.getvalue().splitlines() == lines
 
     def test_who_one_is(self, cli: Cli) -> None:
         """On the socket everybody who may use it has every scope."""

@@ -106,9 +106,8 @@ class TestTerms:
         ("rollback",),
         ("generations", "rollback", "3"),
         ("reload",),
-        ("token", "create", "x"),
-        ("token", "revoke", "abcdefghijkl"),
     )
+    TOKENS = (("token", "create", "x"), ("token", "revoke", "abcdefghijkl"))
 
     @pytest.fixture
     def refusing(self, alone: Cli) -> Iterator[Script]:
@@ -128,6 +127,16 @@ class TestTerms:
         assert asked.headers["if-match"] == '"7"'
         assert "dry_run=true" in asked.path
         assert "idempotency-key" not in asked.headers
+
+    @pytest.mark.parametrize("command", TOKENS)
+    def test_tokens_are_part_of_no_generation(
+        self, alone: Cli, refusing: Script, command: tuple[str, ...]
+    ) -> None:
+        """They take the other terms."""
+        assert "--if-match" in alone.error(ExitCode.USAGE, *command, "--if-match", "7")
+        assert not refusing.asked
+        alone.error(ExitCode.FAILED, *command, "--dry-run")
+        assert "dry_run=true" in refusing.asked[0].path
 
     def test_without_them_nothing_is_asked_for(self, alone: Cli, refusing: Script) -> None:
         """The default is to change what is there, whatever it is."""

@@ -68,11 +68,19 @@ class TokenMade(Answer):
     dry_run: bool
 
 
+class TokenNamed(Answer):
+    """Which token."""
+
+    id: str = Field(pattern=_ID)
+    name: str
+
+
 class TokenRevoked(Answer):
-    """revoked: whether this request did it; false if it was revoked before."""
+    """revoked: whether this request did it; false if it was revoked before. also: what went with it."""
 
     id: str
     revoked: bool
+    also: list[TokenNamed]
     dry_run: bool
 
 

@@ -55,8 +55,8 @@ WHY = {
     507: "A kernel map is full.",
 }
 _AUTHENTICATION = (401, 403, 429)
-_TERMS: tuple[Json, ...] = (
-    {
+_TERMS: dict[str, Json] = {
+    "Idempotency-Key": {
         "name": "Idempotency-Key",
         "in": "header",
         "required": False,
@@ -64,7 +64,7 @@ _TERMS: tuple[Json, ...] = (
         "description": "The same request with the same key within 24 hours gets the same answer, and "
         "`Idempotency-Replayed: true`; nothing is done a second time.",
     },
-    {
+    "If-Match": {
         "name": "If-Match",
         "in": "header",
         "required": False,
@@ -72,7 +72,7 @@ _TERMS: tuple[Json, ...] = (
         "example": '"12"',
         "description": "Only while the generation of this ETag is in force; else 412.",
     },
-)
+}
 _HEADERS: Json = {
     "X-Request-ID": {
         "description": "The one that was sent, or a new one; logs and audit name it.",
@@ -149,12 +149,16 @@ def _complete(described: Json, route: APIRoute, operation: Operation | None) -> 
     described["security"] = [] if is_open else described.get("security", [{"token": []}, {"apiKey": []}])
     described["tags"] = [operation.tag if operation else "state"]
     problems = {*(operation.problems if operation else PLAIN), *(() if is_open else _AUTHENTICATION)}
+    # What changes is asked for under terms; what no generation holds, of tokens, under one of them.
+    is_tagged, is_change = 412 in problems, "GET" not in (route.methods or ())
+    headers = (*(("ETag",) if is_tagged else ()), *(("Idempotency-Replayed",) if is_change else ()))
     described["responses"] = {
-        "200": _success(operation.answer if operation else None, is_change=412 in problems),
+        "200": _success(operation.answer if operation else None, headers),
         **{str(status): _problem(status) for status in sorted(problems)},
     }
-    if 412 in problems:
-        described.setdefault("parameters", []).extend(_TERMS)
+    if is_change:
+        terms = [_TERMS["Idempotency-Key"], *((_TERMS["If-Match"],) if is_tagged else ())]
+        described.setdefault("parameters", []).extend(terms)
     if operation:
         _add_body(described, operation)
         for parameter in described.get("parameters", ()):
@@ -162,9 +166,9 @@ def _complete(described: Json, route: APIRoute, operation: Operation | None) -> 
                 parameter["example"] = operation.parameters[parameter["name"]]
 
 
-def _success(answer: type[BaseModel] | tuple[str, ...] | None, *, is_change: bool) -> Json:
-    names = ("X-Request-ID", *(("ETag", "Idempotency-Replayed") if is_change else ()))
-    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+def _success(answer: type[BaseModel] | tuple[str, ...] | None, more: tuple[str, ...]) -> Json:
+    """What it answers, with *more* headers than every answer has."""
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", *more)}
     made: Json = {"description": "It worked.", "headers": headers}
     if answer is None:
         return made | {"content": {"application/json": {"schema": {"type": "object"}}}}
