@@ -37,7 +37,7 @@ class Gate:
         """Answer, or have *app* answer."""
         scope.setdefault("state", {})
         headers = Headers(scope=scope)
-        now = Asked(_request_id(headers), source_of(scope), headers=headers, hashed=_hashed(scope, headers))
+        now = Asked(request_id(headers), source_of(scope), headers=headers, hashed=_hashed(scope, headers))
         token = asked.enter(now)
 
         async def named(message: Message) -> None:
@@ -79,7 +79,7 @@ def _outside(problem: problems.ApiProblem) -> Response:
     return response
 
 
-def _request_id(headers: Headers) -> str:
+def request_id(headers: Headers) -> str:
     """The one that the client gave, if it is harmless in a log, or a new one."""
     given = headers.get("x-request-id", "")
     return given if _ID.fullmatch(given) else secrets.token_hex(8)

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from neurowall.management.api.acceptor import Acceptor, Bounds
+from neurowall.management.api.hosts import LocalNames
 from neurowall.management.api.protocol import HEADER_BYTES, Protocol
 from neurowall.management.api.tls import Certificate
 from neurowall.management.errors import CommandError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 LOCAL = Bounds(connections=128, of_source=128)  # a unix socket, or metrics on loopback
 REMOTE = Bounds(connections=256, of_source=64)
@@ -31,12 +33,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Listener:
-    """An application on a socket that listens. certificate: of TLS, if connections are encrypted."""
+    """An application on a socket that listens. certificate: of TLS, if connections are encrypted.
+
+    Over TCP without it the application answers for addresses and localhost alone (hosts.py).
+    """
 
     app: "FastAPI"
     socket: socket.socket
     bounds: Bounds = LOCAL
     certificate: Certificate | None = None
+
+    @property
+    def guarded(self) -> "ASGIApp":
+        """The application as this listener serves it."""
+        is_bare = self.certificate is None and self.socket.family != socket.AF_UNIX
+        return LocalNames(self.app) if is_bare else self.app
 
 
 class _Server(uvicorn.Server):
@@ -95,7 +106,7 @@ async def run(listeners: Sequence[Listener], stop: asyncio.Event, *, verbose: bo
     Raises CommandError if a server ends before it was told to.
     """
     SSLProtocol.max_size = TLS_READ_BYTES
-    running = [_Server(_config(each.app, verbose=verbose), each) for each in listeners]
+    running = [_Server(_config(each.guarded, verbose=verbose), each) for each in listeners]
     tasks = [
         asyncio.create_task(server.serve(sockets=[each.socket]))
         for server, each in zip(running, listeners, strict=True)
@@ -111,7 +122,7 @@ async def run(listeners: Sequence[Listener], stop: asyncio.Event, *, verbose: bo
         raise CommandError("the API server ended by itself; the log above says why")
 
 
-def _config(app: "FastAPI", *, verbose: bool) -> uvicorn.Config:
+def _config(app: "ASGIApp", *, verbose: bool) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="asyncio",

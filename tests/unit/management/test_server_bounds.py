@@ -166,7 +166,30 @@ def test_forwarded_for_is_not_believed(served: Served) -> None:
     assert served.get("/client", headers={"x-forwarded-for": "192.0.2.99"}).json() == "127.0.0.1"
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /peer HT", b"GET /peer HTTP/1.1\r\nHost: x\r\nX: "])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost:1", "LOCALHOST", "[::1]:8080", "[::1]", "192.0.2.1:80"]
+)
+def test_addresses_and_localhost_are_answered(served: Served, host: str) -> None:
+    """An SSH tunnel has a port of its own."""
+    assert served.get("/peer", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["rebound.example", "rebound.example:8080", "localhost.rebound.example", "127.0.0.1.nip.io", "2130706433",
+     "127.0.0.1:1:1", "[::1", "::1", "[127.0.0.1]", "localhost.", "user@127.0.0.1", "", "127.0.0.1:"],
+)  # fmt: skip
+def test_names_are_not_answered_without_tls(served: Served, host: str) -> None:
+    """A page whose name was made to point here gets a problem, whatever it asks for."""
+    answer = served.get("/peer", headers={"host": host})
+    assert answer.status_code == 421
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "urn:neurowall:problem:misdirected-request"
+    assert answer.headers["x-request-id"]
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /peer HT", b"GET /peer HTTP/1.1\r\nHost: localhost\r\nX: "])
 def test_slow_headers_end(served: Served, sent: bytes) -> None:
     """Also if another byte comes now and then."""
     with served.connect() as connection:
@@ -186,10 +209,10 @@ def test_slow_headers_end(served: Served, sent: bytes) -> None:
 def test_slow_headers_end_on_a_connection_that_is_kept(served: Served) -> None:
     """The second request has as long as the first, however long nothing was asked in between."""
     with served.connect() as connection:
-        connection.sendall(b"GET /peer HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /peer HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert until(connection, b'"None"').startswith(b"HTTP/1.1 200")
         time.sleep(2.5)
-        connection.sendall(b"GET /peer HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /peer HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert until(connection, b'"None"').startswith(b"HTTP/1.1 200")
         connection.sendall(b"GET ")
         assert ends(connection) == b""
@@ -198,14 +221,16 @@ def test_slow_headers_end_on_a_connection_that_is_kept(served: Served) -> None:
 def test_a_body_that_stops_coming_ends(served: Served) -> None:
     """Half of what was announced, and then nothing."""
     with served.connect() as connection:
-        connection.sendall(b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n" + b"x" * 50)
+        connection.sendall(
+            b"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n" + b"x" * 50
+        )
         assert b"200" not in ends(connection)
 
 
 def test_a_body_that_comes_slowly_is_taken(served: Served) -> None:
     """As long as it comes."""
     with served.connect() as connection:
-        connection.sendall(b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        connection.sendall(b"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
         for _ in range(10):
             time.sleep(0.25)
             connection.sendall(b"x")
@@ -215,7 +240,7 @@ def test_a_body_that_comes_slowly_is_taken(served: Served) -> None:
 def test_a_body_that_nobody_wants_ends(served: Served) -> None:
     """After the answer there is little patience, however quickly it comes."""
     with served.connect() as connection:
-        connection.sendall(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n\r\n")
+        connection.sendall(b"POST /unread HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999999\r\n\r\n")
         begun = time.monotonic()
         with suppress(BrokenPipeError, ConnectionResetError):
             while time.monotonic() - begun < 5:
@@ -229,7 +254,7 @@ def test_who_does_not_read_is_left(served: Served, path: str) -> None:
     """His answer is given up, and his connection closed."""
     with served.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         time.sleep(2.5)
         assert len(ends(connection)) < 8 << 20
 
@@ -241,9 +266,9 @@ def test_who_does_not_read_is_left(served: Served, path: str) -> None:
         b"GET\r\n\r\n",
         b"GET /peer HTTP/1.1\r\nHost x\r\n\r\n",
         b"GET /peer HTTP/1.1\r\n\r\n",
-        b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
-        b"GET /peer HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 40_000,
+        b"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        b"GET /peer HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 40_000,
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 200 + b"\r\n\r\n",
     ],
 )
@@ -262,7 +287,7 @@ def test_what_is_not_http(served: Served, sent: bytes, caplog: pytest.LogCapture
 def test_a_body_that_breaks_off_in_the_middle(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     """Chunks that are none, while a route reads them: the connection ends, the server goes on."""
     with caplog.at_level(logging.WARNING), served.connect() as connection:
-        head = b"POST /size HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = b"POST /size HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head + b"5\r\nhello\r\nno\r\n")
         ends(connection)
     assert served.get("/peer").status_code == 200
@@ -297,8 +322,11 @@ class TestTls:
             context = ssl.create_default_context(cafile=str(pair.certificate))
             answer = httpx.get(f"https://127.0.0.1:{served.port}/client", verify=context)
             assert answer.json() == "127.0.0.1"
+            named = {"host": "gateway.example"}  # the certificate says who may be called what
+            answer = httpx.get(f"https://127.0.0.1:{served.port}/client", verify=context, headers=named)
+            assert answer.status_code == 200
             with served.connect() as connection:
-                connection.sendall(b"GET /client HTTP/1.1\r\nHost: x\r\n\r\n")
+                connection.sendall(b"GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert b"200" not in ends(connection)
             old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             old.check_hostname, old.verify_mode = False, ssl.CERT_NONE

@@ -23,7 +23,8 @@ DESCRIPTION = """\
 The API of one Neurowall daemon, over its unix socket and, where it was told to listen, over TLS.
 
 On the unix socket the kernel says who asks, and no token is needed. Elsewhere every route but the probes
-needs a bearer token with the scope that it names. Errors are RFC 9457 problems: test `type`, show `detail`.
+needs a bearer token with the scope that it names. Without TLS every request whose Host is neither an IP
+address nor localhost is answered with 421. Errors are RFC 9457 problems: test `type`, show `detail`.
 Every answer carries `X-Request-ID`, which logs and the audit name too. Unknown parameters and members are
 refused.
 Pages: `limit` and `after`; `next` of a page is the `after` of the following one, null at the end.
