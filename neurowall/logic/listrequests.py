@@ -28,7 +28,7 @@ class ListRequests(ABC):
         self._committer = committer
         self._parser = parser
         self._clock = clock
-        self._lock = threading.RLock()  # at_generation holds it around a change
+        self._lock = threading.RLock()  # at_generation and in_turn hold it around a change
 
     @property
     @abstractmethod
@@ -49,6 +49,12 @@ class ListRequests(ABC):
         with self._lock:
             if self.generation_now not in numbers:
                 raise GenerationChanged(self.generation_now)
+            yield
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Hold the changes of other threads up, whatever is in force."""
+        with self._lock:
             yield
 
     def block(self, addresses: Sequence[str], ttl: float | None = None, *, dry_run: bool = False) -> Result:

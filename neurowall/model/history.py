@@ -15,7 +15,8 @@ REASON = 200  # characters of a reason
 class BanChange:
     """A ban that began, was made longer, or (*ended*) was taken back. until None: it has no end.
 
-    entry: address or prefix as the engine writes it. list: of a limit its name. actor: as in the audit.
+    entry: address or prefix as the engine writes it. list: of a limit its name; "" if it ended: every limit's
+    bans of the entry, and within it, that have not ended. actor: as in the audit.
     """
 
     entry: str

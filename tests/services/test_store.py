@@ -150,6 +150,30 @@ class TestBans:
         assert (first.since, first.until, first.ended, first.reason) == (NOW, NOW + 60, NOW + 1, "scan")
         assert (second.ended, second.ended_by) == (NOW + 2, "token:x ci")
 
+    def test_bans_by_limits_are_lifted_by_somebody(self, store: Store) -> None:
+        """All of a host and within a prefix, unless they had ended by themselves; others stay."""
+        hosts = ["192.0.2.1", "192.0.2.2", "192.0.3.1", "2001:db8::1", "2001:db8:0:1::1"]
+        for limit in ("syn", "udp"):
+            store.bans.record(
+                BanChange(each, "limit", limit, "daemon", NOW, until=NOW + 60) for each in hosts
+            )
+        store.bans.record([BanChange("192.0.2.9", "limit", "syn", "daemon", NOW, until=NOW + 5)])
+        store.bans.record([BanChange("192.0.2.1", "block", "operator-block", "uid:0 root", NOW)])
+
+        def lift(*entries: str) -> set[tuple[str, str]]:
+            gone = [BanChange(each, "limit", "", "token:x ci", NOW + 9, ended=True) for each in entries]
+            store.bans.record(gone)
+            settled(store)
+            rows = store.bans.page(99).rows
+            return {
+                (row.entry, row.list) for row in rows if (row.ended, row.ended_by) == (NOW + 9, "token:x ci")
+            }
+
+        wanted = {("192.0.2.1", "syn"), ("192.0.2.1", "udp")}
+        assert lift("192.0.2.1", "198.51.100.1") == wanted
+        wanted |= {(host, limit) for host in ("192.0.2.2", "2001:db8::1") for limit in ("syn", "udp")}
+        assert lift("192.0.2.0/24", "2001:db8::/64", "198.51.100.1") == wanted
+
     def test_of_an_address_are_those_of_prefixes_around_it_too(self, store: Store) -> None:
         """And no others."""
         entries = ["198.51.100.0/24", "198.51.100.7", "198.51.100.8", "2001:db8::/32", "0.0.0.0/0"]

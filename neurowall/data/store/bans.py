@@ -29,6 +29,9 @@ from neurowall.model.history import REASON, BanChange, BanPage, BanRow
 CHUNK = 500  # changes in one work; entries asked about in one query
 QUEUE = 1_000  # chunks that wait for the database; more are not recorded, and counted
 _TABLE = schema.bans
+_BITS = {4: 32, 6: 128}
+_Length = tuple[int, int]  # IP version, bits of a prefix
+_Place = tuple[int, int, int]  # and its first address
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +127,28 @@ class Bans:
                 for each in together
             ]
             connection.execute(close, closed)
+            self._lift(connection, [each for each in together if _is_lift(each)])
             self._add(connection, [each for each in together if not each.ended])
+
+    def _lift(self, connection: Connection, lifts: Sequence[BanChange]) -> None:
+        """Close bans by limits, of hosts and of all within prefixes, that had not ended by themselves."""
+        if not lifts:
+            return
+        open_now = (_TABLE.c.node == self._node) & (_TABLE.c.kind == "limit") & _TABLE.c.ended.is_(None)
+        around = {_place(ipaddress.ip_network(each.entry)): each for each in lifts}
+        lengths = {place[:2] for place in around}
+        if any(length < _BITS[version] for version, length in lengths):
+            which = open_now  # read once for all prefixes
+        else:
+            which = open_now & _TABLE.c.entry.in_([each.entry for each in lifts])
+        closed = []
+        for row in connection.execute(select(_TABLE.c.id, _TABLE.c.entry, _TABLE.c.until).where(which)):
+            by = _lift_of(row.entry, around, lengths)
+            if by and (row.until is None or row.until > by.when):
+                closed.append({"row": row.id, "at": by.when, "by": plain(by.actor, 120)})
+        if closed:
+            close = update(_TABLE).where(_TABLE.c.id == bindparam("row"))
+            connection.execute(close.values(ended=bindparam("at"), ended_by=bindparam("by")), closed)
 
     def _add(self, connection: Connection, fresh: Sequence[BanChange]) -> None:
         rows = [
@@ -142,6 +166,25 @@ class Bans:
         ]
         if rows:
             connection.execute(insert(_TABLE), rows)
+
+
+def _is_lift(change: BanChange) -> bool:
+    return change.ended and change.kind == "limit" and not change.list
+
+
+def _place(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> _Place:
+    return network.version, network.prefixlen, int(network.network_address)
+
+
+def _lift_of(entry: str, around: Mapping[_Place, BanChange], lengths: Iterable[_Length]) -> BanChange | None:
+    """The one of *around*, whose prefixes have *lengths*, that holds a host; None if none does."""
+    host = ipaddress.ip_address(entry)
+    for version, length in lengths:
+        if version == host.version:
+            rest = _BITS[version] - length
+            if found := around.get((version, length, int(host) >> rest << rest)):
+                return found
+    return None
 
 
 def _without_repeats(changes: Sequence[BanChange]) -> Iterator[list[BanChange]]:

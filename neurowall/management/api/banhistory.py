@@ -15,7 +15,7 @@ _LISTS: dict[BanKind, tuple[str, str]] = {  # without an end, with one
 
 
 def ban_changes(kind: BanKind, reason: str, answer: dict[str, Any], actor: str) -> Iterator[BanChange]:
-    """One or two changes for each address that became another: an entry is in one of two lists."""
+    """Changes for each address that became another: an entry is in one of two lists."""
     now = time.time()
     permanent, timed = _LISTS[kind]
     for each in answer["addresses"]:
@@ -28,6 +28,8 @@ def ban_changes(kind: BanKind, reason: str, answer: dict[str, Any], actor: str) 
         yield BanChange(entry, kind, other, actor, now, ended=True)
         if outcome == "removed":
             yield BanChange(entry, kind, held, actor, now, ended=True)
+            if kind == "block":  # an unblock ends bans by limits too
+                yield BanChange(entry, "limit", "", actor, now, ended=True)
         else:
             until = None if left is None else now + left
             yield BanChange(entry, kind, held, actor, now, reason=reason, until=until)

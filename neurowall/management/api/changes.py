@@ -43,6 +43,9 @@ class Generations(Protocol):
     def at_generation(self, numbers: Iterable[int]) -> AbstractContextManager[None]:
         """Hold every other change up, if one of these is in force. Raises GenerationChanged."""
 
+    def in_turn(self) -> AbstractContextManager[None]:
+        """Hold every other change up."""
+
 
 class Audit(Protocol):
     """What the store's audit does for changes."""
@@ -172,16 +175,17 @@ class Changes:
         act = Act(change.action, actor.name, actor.source, change.target, now.id, before, change.detail)
         entry = self._keeper.audit.begin(act)
         try:
-            with self._at(terms):
+            # In turn, so that the history has bans in the order in which they were made.
+            with self._at(terms), self._generations.in_turn() if change.bans else nullcontext():
                 answer = work(*arguments)
                 after = self._generations.generation_now
+                if change.bans:
+                    self._keeper.bans.record(change.bans(answer, actor.name))
         except Exception as error:
             self._keeper.audit.end(entry, self._failed(error))
             raise
         response = self._tagged(change, JSONResponse(answer), after)
         self._keeper.audit.end(entry, Outcome("ok", response.status_code, after))
-        if change.bans:
-            self._keeper.bans.record(change.bans(answer, actor.name))
         if terms.key:
             reply = change.kept(answer) if change.kept else response
             self._keeper.replies.put(_reply(terms.key, now, actor, reply))

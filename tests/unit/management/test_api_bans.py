@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from neurowall.data.store.store import Store
+from neurowall.logic.banlist import BanQuery
 from neurowall.logic.engine import Engine
 from neurowall.management.api.answers import About
 from neurowall.management.api.app import create_app
@@ -116,6 +118,48 @@ class TestHistory:
         assert rest["next"] is None
         found = done(api.get("/bans/history?address=198.51.100.7"))
         assert [each["entry"] for each in found["bans"]] == ["198.51.100.7"]
+
+    def test_tells_who_lifted_a_ban_by_a_limit(
+        self, engine: Engine, about: About, store: Store, dataplane: StandIn
+    ) -> None:
+        """An unblock ends those too."""
+        api = Api(create_app(engine, about, store=store))
+        end = dataplane.limiter.clock() + 60
+        for host in ("192.0.2.66", "192.0.2.67", "203.0.113.1"):
+            dataplane.limiter.banned[host] = LimitBan(host, end, "syn")
+            until_then = time.time() + 60
+            store.bans.record([BanChange(host, "limit", "syn", "daemon", 1000.0, until=until_then)])
+
+        def lifted() -> set[str]:
+            return {row.entry for row in store.bans.page(10).rows if row.ended_by == "uid:0 root"}
+
+        done(api.post("/unblock", json={"addresses": ["192.0.2.66"]}))
+        until(lambda: lifted() == {"192.0.2.66"})
+        done(api.post("/unblock", json={"addresses": ["192.0.2.0/24"]}))
+        until(lambda: lifted() == {"192.0.2.66", "192.0.2.67"})
+
+    def test_has_changes_in_their_order(
+        self, engine: Engine, about: About, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No other change is made between one and its record."""
+        api = Api(create_app(engine, about, store=store))
+        real, was_made, others = store.bans.record, threading.Event(), list[threading.Thread]()
+
+        def unblock() -> None:
+            engine.unblock(["198.51.100.7"])
+            was_made.set()
+
+        def record(changes: Iterable[BanChange]) -> None:
+            others.append(threading.Thread(target=unblock))
+            others[0].start()
+            assert not was_made.wait(0.3)
+            real(changes)
+
+        monkeypatch.setattr(store.bans, "record", record)
+        done(api.post("/block", json={"addresses": ["198.51.100.7"]}))
+        others[0].join(10)
+        assert was_made.is_set()
+        assert engine.bans(BanQuery()).bans == ()
 
     def test_of_a_database_that_is_away_is_unavailable(
         self, engine: Engine, about: About, store: Store
