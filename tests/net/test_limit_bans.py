@@ -97,6 +97,7 @@ def test_who_answered_is_banned_and_unblock_lifts_it(daemon: Daemon, chain: Chai
     answer = daemon.post("unblock", client)
     assert [each["outcome"] for each in answer["addresses"]] == ["removed"]
     assert banned(daemon) == []
+    until(lambda: daemon.get("/bans/history")["bans"][0]["ended_by"] == "uid:0 root")
     assert daemon.get(f"/explain/{client}")["verdict"] == "pass"
     time.sleep(1)  # the budget is used up
     with connection(chain) as sending:

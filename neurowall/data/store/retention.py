@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much is kept. All of it together stays within 1 GB, whoever asks for what.
+"""How much is kept. All of it together stays within 1 GB for each gateway, whoever asks for what.
 
 A row has a largest size, since every text in it has; so a number of rows is a number of bytes.
 """
