@@ -2,17 +2,18 @@
 """Network namespaces with a name under /run/netns.
 
 There `ip netns exec` and `neurowall run --netns` find them. Made by unshare on a thread of its own and a bind
-mount of that thread's namespace. Neither `ip netns add` nor pyroute2.netns.create: both also turn /run/netns
-itself into a shared mount, which nobody takes back.
+mount of that thread's namespace, in a directory that is a mount itself, as iproute2 has it.
 """
 
+import errno
+import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
-from bench.testbed import syscalls, undo
+from bench.testbed import procfs, syscalls, undo
 from bench.testbed.process import Completed, Place, Process
 from bench.testbed.run import Run
 from bench.testbed.undo import NETNS_DIR
@@ -38,6 +39,7 @@ class Namespace:
         """Make several namespaces with one journal write."""
         names = [f"nwb-{run.id}-{label}" for label in labels]
         run.journal.create("netns", *names)
+        share_directory()
         for name in names:
             _create(NETNS_DIR / name)
         return [cls(run, name) for name in names]
@@ -109,9 +111,38 @@ class Namespace:
             self.processes.remove(process)
 
 
+def share_directory() -> None:
+    """Make /run/netns a shared mount of itself, as the first `ip netns add` does, under the same lock.
+
+    Were that left to iproute2, whatever is mounted below already would be hidden under the new mount: the
+    copy on top can be unmounted, the one below it no more, and the name stays busy. For the same reason
+    nothing is done while something is mounted there without: who made it so goes on, and a later run makes
+    up for it.
+    """
+    NETNS_DIR.mkdir(mode=0o755, exist_ok=True)
+    directory = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if not _shared() and all(each.path == str(NETNS_DIR) for each in procfs.mounts_below(NETNS_DIR)):
+            syscalls.mount(str(NETNS_DIR), str(NETNS_DIR), "none", syscalls.MS_BIND | syscalls.MS_REC)
+            _shared()
+    finally:
+        os.close(directory)
+
+
+def _shared() -> bool:
+    """Make the directory's mount a shared one; False if it is no mount."""
+    try:
+        syscalls.mount("", str(NETNS_DIR), "none", syscalls.MS_SHARED | syscalls.MS_REC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
+
+
 def _create(path: Path) -> None:
     """A file, then a new namespace bound onto it; the caller has journalled the name."""
-    path.parent.mkdir(mode=0o755, exist_ok=True)
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
     failure: list[OSError] = []
 

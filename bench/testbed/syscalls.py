@@ -13,6 +13,8 @@ MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
 MS_BIND = 4096
+MS_REC = 16384
+MS_SHARED = 1 << 20
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
@@ -36,7 +38,7 @@ def unshare_network() -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
-    """Attach a file system; its type `kind` is ignored with MS_BIND."""
+    """Attach a file system; its type `kind` is ignored with MS_BIND, source too with MS_SHARED."""
     arguments = (
         os.fsencode(source),
         os.fsencode(target),

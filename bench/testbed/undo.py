@@ -46,7 +46,8 @@ def remove_namespace(name: str) -> bool:
     """Delete the links in a named namespace, then its name; False when there was nothing.
 
     The links first: the kernel dissolves a namespace later, in the background and under the next measurement,
-    and not at all while a stray process sits in it.
+    and not at all while a stray process sits in it. Raises TestbedError where something else is mounted, or
+    what is mounted was hidden by a later mount on the directory.
     """
     path = NETNS_DIR / name
     if not path.exists():
@@ -55,9 +56,22 @@ def remove_namespace(name: str) -> bool:
     if other := [mount.kind for mount in mounts if mount.kind != "nsfs"]:
         raise TestbedError(f"{path} is a mount of type {other[0]}, not a network namespace: left alone")
     for _ in mounts:
-        in_namespace(path, _delete_veths)
-        syscalls.unmount(str(path), lazy=True)
-    path.unlink(missing_ok=True)
+        try:
+            in_namespace(path, _delete_veths)
+            syscalls.unmount(str(path), lazy=True)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            break  # a plain file (by now), or one on top of a mount that is hidden
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        raise TestbedError(
+            f"{path} has a mount below the one on {NETNS_DIR}, which came later (`ip netns add` made it); "
+            f"when nobody needs the namespaces there any more, `umount -l {NETNS_DIR}` and run reap again"
+        ) from error
     return True
 
 

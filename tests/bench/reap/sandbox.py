@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,8 @@ def main() -> None:
     mutation, seed, moments, lines, spread = sys.argv[1:6]
     for mount in reversed(procfs.mounts()):  # copies of what others on this machine made, gone with them
         if mount.kind in {"nsfs", "bpf"}:
-            syscalls.unmount(mount.path, lazy=True)
+            with suppress(OSError):  # gone already, or hidden by a later mount
+                syscalls.unmount(mount.path, lazy=True)
     syscalls.mount("tmpfs", "/run", "tmpfs")
     Path("/run/netns").mkdir()
     foreign = make_foreign_things()
