@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Callable
 from http import HTTPStatus
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -18,6 +19,7 @@ from neurowall.management.api import asked, problems
 from neurowall.management.api.asked import UNIX, Actor, Asked, plain_address
 from neurowall.management.api.auth import Authenticator, not_known
 from neurowall.management.api.browsers import HEADERS
+from neurowall.model.shown import shown
 
 # Probes of load balancers, and the console's files, which know nothing until a token is typed.
 OPEN = frozenset({"/liveness", "/health", "/readiness", "/", "/console"})
@@ -44,7 +46,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["x-request-id"] = now.id
                 if message["status"] == HTTPStatus.FORBIDDEN and now.actor:
-                    self._forbidden(now.actor, f"{scope['method']} {scope['path']}")
+                    self._forbidden(now.actor, f"{scope['method']} {_quoted_path(scope)}")
             await send(message)
 
         try:
@@ -70,6 +72,12 @@ def source_of(scope: Scope) -> str:
     """Where a request comes from: an address as people write it, or `unix`."""
     client = scope.get("client")
     return plain_address(client[0]) if client else UNIX
+
+
+def _quoted_path(scope: Scope) -> str:
+    """The path as it was sent, percent-encoded: for the log and the audit."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    return shown(raw.partition(b"?")[0].decode("ascii", "backslashreplace"))
 
 
 def _outside(problem: problems.ApiProblem) -> Response:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import Body, FastAPI, Header, Query, Request
-from pydantic import BeforeValidator, Field, StrictInt, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, WithJsonSchema
 from starlette.responses import JSONResponse, Response
 
 from neurowall.logic.lockout import Session
@@ -22,6 +22,7 @@ from neurowall.management.api.requests import Answered, ChangeQuery, How, NoQuer
 from neurowall.management.session import read_session
 from neurowall.model.duration import format_duration, parse_duration
 from neurowall.model.policyschema import schema
+from neurowall.model.shown import one_line
 
 MAX_CONFIRM = 86_400.0  # seconds; who needs longer to see whether it works does not wait for it
 UNNAMED = "policy.yaml"  # what messages call a policy whose file the caller does not name
@@ -47,7 +48,7 @@ class ApplyQuery(ChangeQuery):
 
     confirm: Annotated[float | None, BeforeValidator(_read_confirm), WithJsonSchema(_CONFIRM)] = None
     force: bool = False
-    note: str = Field(default="", max_length=_MAX_NOTE)
+    note: Annotated[str, AfterValidator(one_line)] = Field(default="", max_length=_MAX_NOTE)
 
 
 class RollbackQuery(ChangeQuery):
@@ -92,7 +93,7 @@ def _add_changes(app: FastAPI, policies: Policies, answered: Answered) -> None:
 
         X-Session: the caller's own `client port server port`, as in SSH_CONNECTION, which must survive.
         """
-        session, name = _session(x_session), unquote(x_policy_file)
+        session, name = _session(x_session), _name(x_policy_file)
         text = _text(await request.body())
         detail = query.model_dump(exclude={"dry_run"}, exclude_defaults=True)
         change = Change("policy-apply", name, query.dry_run, detail)
@@ -187,6 +188,14 @@ def _text(body: bytes) -> str:
     except UnicodeDecodeError as error:
         detail = f"the policy is not UTF-8 text: byte {error.start} is {body[error.start]:#04x}"
         raise problems.ApiProblem(422, "invalid-policy", detail) from error
+
+
+def _name(header: str) -> str:
+    try:
+        return one_line(unquote(header))
+    except ValueError as error:
+        wrong = [{"field": "x-policy-file", "why": str(error)}]
+        raise problems.ApiProblem(422, "invalid-request", f"x-policy-file: {error}", wrong) from error
 
 
 def _session(header: str | None) -> Session | None:

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
 from starlette.responses import Response
 
 from neurowall.model.duration import MAX_TTL, format_duration, parse_duration
+from neurowall.model.shown import one_line
 
 MAX_ADDRESSES = 100_000
 PAGE = 10_000
@@ -61,7 +62,7 @@ class TimedAddresses(Addresses):
     """
 
     ttl: Annotated[float | None, BeforeValidator(_read_ttl), WithJsonSchema(_TTL)] = None
-    reason: str = Field(default="", max_length=MAX_REASON)
+    reason: Annotated[str, AfterValidator(one_line)] = Field(default="", max_length=MAX_REASON)
 
 
 class ListChange(Strict):

@@ -4,6 +4,8 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from neurowall.model.shown import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -44,8 +46,12 @@ def moment(text: str | None) -> str:
 
 
 def say(console: "Console", text: str, **style: Any) -> None:
-    """Print a line of text whole: the terminal wraps it, so that it can be copied and piped."""
-    console.print(text, soft_wrap=True, **style)
+    """Print a line of text whole: the terminal wraps it, so that it can be copied and piped.
+
+    Line ends behind it stay; whatever else is not printable is written out.
+    """
+    line = text.rstrip("\n")
+    console.print(shown(line) + text[len(line) :], soft_wrap=True, **style)
 
 
 def table(console: "Console", columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
@@ -56,7 +62,7 @@ def table(console: "Console", columns: Sequence[str], rows: Iterable[Sequence[Ce
     from rich import box
     from rich.table import Table
 
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else shown(str(cell)) for cell in row] for row in rows]
     used = [index for index in range(len(columns)) if any(row[index] for row in cells)]
     if not cells:
         return

@@ -19,6 +19,7 @@ from neurowall.management.cli.output import Draw, Output
 from neurowall.management.cli.target import CA, DEFAULT_INSTANCE, RUN_DIR, TOKEN, URL, Target, Terms
 from neurowall.management.errors import CommandError, UsageProblem
 from neurowall.management.instance import DEFAULT_RUN_DIR, Instance
+from neurowall.model.shown import shown
 
 if TYPE_CHECKING:
     from neurowall.management.cli.client import Client
@@ -263,9 +264,9 @@ def read_input(file: str, what: str) -> bytes:
 
 def fail(error: CommandError) -> None:
     """Print *error* and leave with its exit code."""
-    typer.echo(f"error: {error}", err=True)
-    for detail in error.details:
-        typer.echo(f"  {detail}", err=True)
+    for line in (f"error: {error}", *(f"  {detail}" for detail in error.details)):
+        # No line of what is told begins as one of ours.
+        typer.echo("\n    ".join(map(shown, line.split("\n"))), err=True)
     raise typer.Exit(error.exit_code)
 
 

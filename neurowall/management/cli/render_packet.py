@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from neurowall.logic.packetverdict import Verdict
+from neurowall.model.shown import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,11 +65,11 @@ def packet(console: "Console", answer: Json) -> None:
     """Every step, then the verdict."""
     width = max(len(step["stage"]) for step in answer["steps"])
     for step in answer["steps"]:
-        console.print(f"{step['stage']:<{width}}  ", end="", markup=False, highlight=False)
+        console.print(f"{shown(step['stage']):<{width}}  ", end="", markup=False, highlight=False)
         _line(console, step["text"], _STYLES.get(step["does"], ""))
     _line(console, answer["summary"], f"bold {_STYLES[answer['verdict']]}")
 
 
 def _line(console: "Console", text: str, style: str) -> None:
     """Text of the policy is printed as it is: never read as markup, never wrapped."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(shown(text), style=style, markup=False, highlight=False, soft_wrap=True)

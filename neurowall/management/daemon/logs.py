@@ -8,9 +8,11 @@ import json
 import logging
 import sys
 import time
+from typing import Any
 
 from neurowall.management.api.asked import asked
 from neurowall.management.errors import UsageProblem
+from neurowall.model.shown import shown
 
 
 def to_stderr(form: str, *, verbose: bool) -> None:
@@ -34,12 +36,16 @@ class Text(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """One line, without a trace."""
-        text = super().formatMessage(record)
+        text = shown(super().formatMessage(record))
         now = asked()
         if now is None:
             return text
         who = now.actor.name if now.actor else now.source
-        return f"{text} [{who}, request {now.id}]"
+        return f"{text} [{shown(who)}, request {now.id}]"
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """The trace, set in: no line of it looks like the log's own."""
+        return "\n".join(f"  {shown(line)}" for line in super().formatException(ei).split("\n"))
 
 
 class JsonLines(logging.Formatter):
