@@ -150,6 +150,14 @@ class TestBans:
         assert (first.since, first.until, first.ended, first.reason) == (NOW, NOW + 60, NOW + 1, "scan")
         assert (second.ended, second.ended_by) == (NOW + 2, "token:x ci")
 
+    def test_who_reads_sees_what_was_recorded_before(self, store: Store) -> None:
+        """Though nobody waited for it to be written."""
+        for number in range(20):
+            entry = f"203.0.113.{number}"
+            store.bans.record([BanChange(entry, "block", "operator-block", "uid:0 root", NOW, "scan")])
+            assert store.bans.metadata([entry])[entry, "operator-block"].reason == "scan"
+            assert store.bans.page(1).rows[0].entry == entry
+
     def test_bans_by_limits_are_lifted_by_somebody(self, store: Store) -> None:
         """All of a host and within a prefix, unless they had ended by themselves; others stay."""
         hosts = ["192.0.2.1", "192.0.2.2", "192.0.3.1", "2001:db8::1", "2001:db8:0:1::1"]

@@ -118,6 +118,7 @@ class Audit:
         wanted += [_TABLE.c[name] == value for name, value in asked.items() if value is not None]
         if after is not None:
             wanted.append(_TABLE.c.id < after)
+        self._writer.catch_up()
         query = select(_TABLE).where(and_(*wanted)).order_by(_TABLE.c.id.desc()).limit(limit + 1)
         rows = self._reader.run(partial(_rows, query))
         return AuditPage(tuple(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)

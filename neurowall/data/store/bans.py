@@ -64,6 +64,7 @@ class Bans:
             wanted.append(_TABLE.c.id < after)
         if address is not None:
             wanted.append(_TABLE.c.entry.in_(_holding(address)))
+        self._writer.catch_up()
         query = select(_TABLE).where(*wanted).order_by(_TABLE.c.id.desc()).limit(limit + 1)
         rows = self._reader.run(partial(_rows, query))
         return BanPage(tuple(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)
@@ -71,6 +72,7 @@ class Bans:
     def metadata(self, entries: Collection[str]) -> Mapping[tuple[str, str], BanRow]:
         """By entry and list: the newest row that was not taken back, of those *entries* that have one."""
         todo, found = list(entries), dict[tuple[str, str], BanRow]()
+        self._writer.catch_up()
         for start in range(0, len(todo), CHUNK):
             part = todo[start : start + CHUNK]
             query = select(_TABLE).where(

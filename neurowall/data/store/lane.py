@@ -189,6 +189,12 @@ class Lane:
             self._backlogs[0 if first else 1].append(work)
             self._wake.notify()
 
+    def catch_up(self) -> None:
+        """Have what waits now written, so that who reads next sees it. Never raises: else he sees less."""
+        if any(self._backlogs) and not self.in_thread:
+            with contextlib.suppress(StorageUnavailable):
+                self.run(_nothing)
+
     def waiting(self, *, first: bool) -> int:
         """How many works of one backlog are not done yet."""
         return len(self._backlogs[0 if first else 1])
@@ -223,7 +229,7 @@ class Lane:
             if job is not None:
                 self._do(job)
             elif self._problem is None:
-                self._catch_up()
+                self._carry_on()
         self._disconnect()
 
     def _look(self) -> None:
@@ -277,7 +283,7 @@ class Lane:
                 backlog.popleft()
         return result
 
-    def _catch_up(self) -> None:
+    def _carry_on(self) -> None:
         """Do the next part of the backlog."""
         for backlog, most in zip(self._backlogs, UNITS, strict=True):
             if not backlog:
