@@ -3,7 +3,8 @@
 
 `make test` runs pytest with two. What measures, floods or waits in namespaces (FIRST) stays in one worker, in
 order, and goes before the rest: it is timed, and much of its time is waiting. The others only compute, at
-a lower priority: a tenth of a CPU that the first ones want, and all that they leave.
+a lower priority: a tenth of a CPU that the first ones want, and all that they leave. Databases (SERVERS) have
+deadlines, but share nothing with the first ones: they go beside them at the normal priority.
 """
 
 import os
@@ -11,13 +12,19 @@ import os
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-FIRST = ("tests/bench/", "tests/net/", "tests/services/")
+FIRST = ("tests/bench/", "tests/net/")
+SERVERS = "tests/services/"
 NORMAL, LOWER = os.getpriority(os.PRIO_PROCESS, 0), 10
 
 
 def is_first(nodeid: str) -> bool:
     """Whether a test is one of those that do not share the machine with each other."""
     return nodeid.startswith(FIRST)
+
+
+def is_timed(nodeid: str) -> bool:
+    """Whether a test has deadlines, and so needs its share of the processor."""
+    return is_first(nodeid) or nodeid.startswith(SERVERS)
 
 
 class Scheduling(LoadScopeScheduling):
@@ -36,4 +43,4 @@ def scheduler(config: pytest.Config, log: object) -> Scheduling:
 def take_turns(item: pytest.Item) -> None:
     """Give a test of a worker its priority. Only root may raise it, and nobody else can run FIRST."""
     if hasattr(item.config, "workerinput") and os.geteuid() == 0:
-        os.setpriority(os.PRIO_PROCESS, 0, NORMAL if is_first(item.nodeid) else LOWER)
+        os.setpriority(os.PRIO_PROCESS, 0, NORMAL if is_timed(item.nodeid) else LOWER)

@@ -26,7 +26,7 @@ def test_where(number):
 """
 FILES = (
     *("tests/net/test_a.py", "tests/unit/test_b.py", "tests/net/test_c.py", "tests/bench/run/test_d.py"),
-    *("tests/bpf/test_e.py", "tests/unit/test_f.py"),
+    *("tests/bpf/test_e.py", "tests/unit/test_f.py", "tests/services/test_g.py"),
 )
 
 
@@ -51,7 +51,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, int, 
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "18 passed" in done.stdout.splitlines()[-1]
+    assert "21 passed" in done.stdout.splitlines()[-1]
     rows = [json.loads(line) for line in (tree / "said").read_text().splitlines()]
     return [(worker, str(Path(file).relative_to(tree)), *more) for worker, file, *more in rows]
 
@@ -69,6 +69,6 @@ def test_what_uses_the_network_stays_in_one_worker(said: list[tuple[str, str, in
 
 @pytest.mark.root
 def test_the_others_only_take_what_is_left(said: list[tuple[str, str, int, float, float]]) -> None:
-    """They are at a lower priority wherever they run, and those of the network at the normal one."""
+    """They are at a lower priority wherever they run, and those with deadlines at the normal one."""
     for _worker, file, nice, *_ in said:
-        assert nice == (0 if "/net/" in file or "/bench/" in file else 10)
+        assert nice == (10 if "/unit/" in file or "/bpf/" in file else 0)
