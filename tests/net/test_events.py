@@ -262,4 +262,4 @@ def test_the_daemon_ends_at_once_with_followers(abused: Daemon, follow: Callable
     assert abused.stop() == 0
     assert time.monotonic() - begun < 3
     assert follower.process.wait(10) == 1
-    assert "ends" in follower.lines()[-1]
+    assert "it is going down" in follower.lines()[-1]

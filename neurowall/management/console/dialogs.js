@@ -15,6 +15,7 @@ export function setUpDialog() {
   const { dialog, form } = elements();
   byId("dialog-cancel").addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => {
+    if (dialog.open) return; // the event comes later, and it may have been opened anew meanwhile
     running = null;
     elements().body.replaceChildren();
   });
