@@ -3,6 +3,7 @@
 
 Before and after each step of a change that leaves a trace on disk or in the kernel, a byte is added to FILE
 if there is one; at the byte that its name ends with (FILE.17: the seventeenth) the process dies by SIGKILL.
+The head of the audit, which is written when a change is refused too, is no such step.
 """
 
 import os
@@ -41,6 +42,8 @@ def _point(armed: Path) -> None:
 
 def _watched(step: Callable[..., Any], armed: Path) -> Callable[..., Any]:
     def watched(*arguments: Any, **more: Any) -> Any:
+        if any("audit" in str(argument) for argument in arguments if isinstance(argument, os.PathLike)):
+            return step(*arguments, **more)
         _point(armed)
         try:
             return step(*arguments, **more)

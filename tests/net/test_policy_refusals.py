@@ -120,6 +120,7 @@ def test_a_full_disk(make: MakeDaemon, run: Run, world: World, probes: Probes) -
         _limited(run, daemon, "unlimited")
         _must_be_whole(daemon, world, probes, good)
         assert len(daemon.get("/policy/generations")["generations"]) == 1
+        until(lambda: apply(daemon, ONE).status_code == 200)  # the database too takes a second to come back
     applied(daemon, TWO)
     assert probes.arrived(*EVERY) == SEEN[TWO]
 
