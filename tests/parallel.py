@@ -3,8 +3,9 @@
 
 `make test` runs pytest with two. What measures, floods or waits in namespaces (FIRST) stays in one worker, in
 order, and goes before the rest: it is timed, and much of its time is waiting. The others only compute, at
-a lower priority: a tenth of a CPU that the first ones want, and all that they leave. Databases (SERVERS) have
-deadlines, but share nothing with the first ones: they go beside them at the normal priority.
+a lower priority: a tenth of a CPU that the first ones want, and all that they leave. Databases and what asks
+one daemon alone (SERVERS) have deadlines, but share nothing with the first ones: they go beside them at the
+normal priority.
 """
 
 import os
@@ -13,13 +14,16 @@ import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 FIRST = ("tests/bench/", "tests/net/")
-SERVERS = "tests/services/"
+SERVERS = (
+    "tests/services/",
+    *(f"tests/net/test_{name}.py" for name in ("api_description", "storage_faults", "tutorial")),
+)
 NORMAL, LOWER = os.getpriority(os.PRIO_PROCESS, 0), 10
 
 
 def is_first(nodeid: str) -> bool:
     """Whether a test is one of those that do not share the machine with each other."""
-    return nodeid.startswith(FIRST)
+    return nodeid.startswith(FIRST) and not nodeid.startswith(SERVERS)
 
 
 def is_timed(nodeid: str) -> bool:
