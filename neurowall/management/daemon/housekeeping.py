@@ -7,10 +7,11 @@ nobody confirmed in time is taken back.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
+
+from neurowall.management.daemon.background import Background
 
 LOOK_SECONDS = 0.5  # all that ended meanwhile go out in one change, so there are at most two a second
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # after an attempt that failed
@@ -34,7 +35,7 @@ class Expiring(Protocol):
         """Go back if a policy was not confirmed in time; whether that happened."""
 
 
-class Housekeeper:
+class Housekeeper(Background):
     """Calls *expiring*.expire() within a second after the first entry is over, and looks at the policy.
 
     If that fails it says so to *tell* and in the log, and tries again after FIRST_PAUSE, twice that,
@@ -48,28 +49,14 @@ class Housekeeper:
         tell: Callable[[str | None], None],
         took_back: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__("housekeeping")
         self._expiring = expiring
         self._took_back = took_back
         self._tell = tell
-        self._stop = threading.Event()
         self._failures = 0
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def end(self) -> None:
-        """Have the thread end, without waiting for that."""
-        self._stop.set()
-
-    def stop(self) -> None:
-        """End the thread; returns when it is gone, or after ten seconds."""
-        self.end()
-        self._thread.join(timeout=10.0)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._pause()):
+    def _work(self) -> None:
+        while not self._ending.wait(self._pause()):
             try:
                 self._look()
             except Exception as error:

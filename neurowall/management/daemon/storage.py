@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from neurowall.data.generations import GenerationStore
 from neurowall.data.store.store import Store
+from neurowall.management.daemon.background import Background
 from neurowall.model.audit import Act
 from neurowall.model.errors import StateError, StorageUnavailable
 
@@ -55,41 +56,31 @@ def started_by(version: str) -> Act:
     return Act("daemon-start", f"uid:{os.getuid()}", detail={"version": version, "pid": os.getpid()})
 
 
-class Recorder:
+class Recorder(Background):
     """A thread that copies generations into the database: those that it lacks, at the start and when poked.
 
     current: the generation in force; a file of a higher number may never come into force.
     """
 
     def __init__(self, store: Store, files: GenerationStore, current: Callable[[], int]) -> None:
+        super().__init__("recorder")
         self._store, self._files, self._current = store, files, current
         self._copied: set[int] = set()
         self._known: dict[int, float] | None = None
         self._seen = -1  # the generation in force when all was copied
         self._poked = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
 
     def poke(self) -> None:
         """Have it look now."""
         self._poked.set()
 
     def end(self) -> None:
-        """Tell the thread to end."""
-        self._stopping.set()
+        """Have the thread end, without waiting for that."""
+        super().end()
         self._poked.set()
 
-    def stop(self) -> None:
-        """End the thread; returns when it is gone, or after five seconds."""
-        self.end()
-        self._thread.join(timeout=5.0)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
+    def _work(self) -> None:
+        while not self._ending.is_set():
             pause = UNASKED_SECONDS
             self._poked.clear()
             try:
@@ -107,7 +98,7 @@ class Recorder:
         if current == self._seen:
             return
         for number in self._files.numbers():
-            if number in self._copied or number > current or self._stopping.is_set():
+            if number in self._copied or number > current or self._ending.is_set():
                 continue
             try:
                 record = self._files.get(number)

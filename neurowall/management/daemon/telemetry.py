@@ -2,8 +2,9 @@
 """The thread that hands on what the kernel tells, for as long as the daemon runs."""
 
 import logging
-import threading
 from typing import Protocol
+
+from neurowall.management.daemon.background import Background
 
 WAIT_SECONDS = 0.2  # for an event, at most; the end of the daemon may take so long
 PAUSE_SECONDS = 5.0  # after an attempt that failed
@@ -18,34 +19,20 @@ class Telling(Protocol):
         """Wait so long at most for events, and hand them on; False if there never are any."""
 
 
-class Teller:
+class Teller(Background):
     """Calls *telling*.pass_on_events() again and again; a failure is logged, and tried again later."""
 
     def __init__(self, telling: Telling, pause: float = PAUSE_SECONDS) -> None:
+        super().__init__("events")
         self._telling = telling
         self._pause = pause
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def end(self) -> None:
-        """Have the thread end, without waiting for that."""
-        self._stop.set()
-
-    def stop(self) -> None:
-        """End the thread; returns when it is gone, or after ten seconds."""
-        self.end()
-        self._thread.join(timeout=10.0)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
+    def _work(self) -> None:
+        while not self._ending.is_set():
             try:
                 if not self._telling.pass_on_events(WAIT_SECONDS):
                     log.warning("this kernel has no BPF ring buffers (Linux 5.8): no events, only counters")
                     return
             except Exception:
                 log.exception("events cannot be read; trying again in %.0f s", self._pause)
-                self._stop.wait(self._pause)
+                self._ending.wait(self._pause)

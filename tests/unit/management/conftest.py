@@ -16,6 +16,7 @@ from httpx import ASGITransport, AsyncClient, Response
 from starlette.types import Receive, Scope, Send
 
 from neurowall.data.state import StateStore
+from neurowall.data.store.store import Store
 from neurowall.logic.around import Around
 from neurowall.logic.declared import declare
 from neurowall.logic.engine import Engine
@@ -204,3 +205,14 @@ def cli(served: Path) -> Cli:
 def alone(tmp_path: Path) -> Cli:
     """`neurowall` without one."""
     return Cli(tmp_path / "none")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A real one in a file."""
+    store = Store(f"sqlite:///{tmp_path}/neurowall.db", "here/main", head_file=tmp_path / "head.json")
+    store.start()
+    store.open()
+    assert store.problem is None
+    yield store
+    store.close()

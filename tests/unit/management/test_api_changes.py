@@ -27,17 +27,6 @@ HOST = "198.51.100.7"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A real one in a file."""
-    store = Store(f"sqlite:///{tmp_path}/neurowall.db", "here/main", head_file=tmp_path / "head.json")
-    store.start()
-    store.open()
-    assert store.problem is None
-    yield store
-    store.close()
-
-
-@pytest.fixture
 def app(engine: Engine, about: About, store: Store) -> FastAPI:
     """The whole API."""
     return create_app(engine, about, store=store)

@@ -2,9 +2,7 @@
 """Tokens over a real store: who makes which, for how long, and what ends with what."""
 
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,17 +18,6 @@ from neurowall.model.tokens import SCOPES, TokenRecord
 from tests.unit.management.conftest import Api, Json, done, refused
 from tests.unit.management.test_api_auth import Remote
 from tests.unit.management.test_api_changes import token
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A real one in a file."""
-    store = Store(f"sqlite:///{tmp_path}/neurowall.db", "here/main", head_file=tmp_path / "head.json")
-    store.start()
-    store.open()
-    assert store.problem is None
-    yield store
-    store.close()
 
 
 @pytest.fixture

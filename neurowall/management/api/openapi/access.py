@@ -11,10 +11,9 @@ _ID = "^[a-z0-9]{12}$"
 _HASH = "^[0-9a-f]{64}$"
 
 
-class Token(Answer):
-    """A token without its secret. Moments are null where that has not happened, or never will."""
+class _TokenFacts(Answer):
+    """What is known of a token. Moments are null where that has not happened, or never will."""
 
-    id: str = Field(pattern=_ID)
     name: str
     scopes: list[str]
     created: Moment
@@ -25,6 +24,12 @@ class Token(Answer):
     revoked: Moment | None
 
 
+class Token(_TokenFacts):
+    """A token without its secret. Moments are null where that has not happened, or never will."""
+
+    id: str = Field(pattern=_ID)
+
+
 class Tokens(Answer):
     """Tokens, newest first. next: the `after` of the following page, null at the end."""
 
@@ -32,7 +37,7 @@ class Tokens(Answer):
     next: str | None
 
 
-class TokenMade(Answer):
+class TokenMade(_TokenFacts):
     """A new token. token: its text, which is nowhere else; null, as the id, of a dry run."""
 
     model_config = ConfigDict(
@@ -56,14 +61,6 @@ class TokenMade(Answer):
     )
 
     id: str | None = Field(pattern=_ID)
-    name: str
-    scopes: list[str]
-    created: Moment
-    created_by: str
-    expires: Moment | None
-    last_used: Moment | None
-    last_source: str | None
-    revoked: Moment | None
     token: str | None
     dry_run: bool
 
